@@ -1,0 +1,221 @@
+package wire
+
+import "encoding/json"
+
+// requests are the messages a client may send.
+var requests = table(
+	func() Message { return new(Hello) },
+	func() Message { return new(SessionHello) },
+	func() Message { return new(Send) },
+	func() Message { return new(ClientAck) },
+	func() Message { return new(ListPeers) },
+	func() Message { return new(SetStatus) },
+	func() Message { return new(SetSummary) },
+	func() Message { return new(SetVisible) },
+	func() Message { return new(SetProfile) },
+	func() Message { return new(SetStats) },
+	func() Message { return new(JoinGroup) },
+	func() Message { return new(LeaveGroup) },
+	func() Message { return new(TopicCreate) },
+	func() Message { return new(TopicList) },
+	func() Message { return new(TopicJoin) },
+	func() Message { return new(TopicLeave) },
+	func() Message { return new(TopicInvite) },
+	func() Message { return new(TopicMarkRead) },
+	func() Message { return new(TopicMembers) },
+	func() Message { return new(TopicHistory) },
+)
+
+// Group is a group a presence is in; a name may be a path ("core/backend"), and
+// whoever is in it is in every parent of it too.
+type Group struct {
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"`
+}
+
+// Client is what a hello of either kind says about the program behind it.
+type Client struct {
+	DisplayName  string   `json:"displayName,omitempty"`
+	SessionID    string   `json:"sessionId"`
+	PID          float64  `json:"pid"`
+	CWD          string   `json:"cwd"`
+	Hostname     string   `json:"hostname,omitempty"`
+	PeerType     string   `json:"peerType,omitempty"` // ai, human or connector
+	Channel      string   `json:"channel,omitempty"`
+	Model        string   `json:"model,omitempty"`
+	Groups       []Group  `json:"groups,omitempty"` // nil: restore what was
+	Capabilities []string `json:"capabilities,omitempty"`
+}
+
+// CapClientAck in a hello's capabilities promises a client_ack for every push.
+const CapClientAck = "client_ack"
+
+// Hello is a member proving its key (protocol section 2).
+type Hello struct {
+	MeshID        string  `json:"meshId"`
+	MemberID      string  `json:"memberId"`
+	Pubkey        string  `json:"pubkey"`
+	SessionPubkey *string `json:"sessionPubkey,omitempty"` // an unproven routing label
+	Client
+	ProtocolVersion json.RawMessage `json:"protocolVersion,omitempty"`
+	Timestamp       *Millis         `json:"timestamp"`
+	Signature       string          `json:"signature"`
+}
+
+// Attestation is a member vouching for a session key (protocol section 3).
+type Attestation struct {
+	SessionPubkey      string   `json:"sessionPubkey"`
+	ParentMemberPubkey string   `json:"parentMemberPubkey"`
+	ExpiresAt          *Millis  `json:"expiresAt"`
+	Signature          string   `json:"signature"`
+	Version            int      `json:"version,omitempty"`
+	AllowedCaps        []string `json:"allowed_caps,omitzero"` // nil: absent; empty: none
+}
+
+// SessionHello is a session proving its own key and who vouches for it
+// (protocol section 3).
+type SessionHello struct {
+	MeshID             string      `json:"meshId"`
+	ParentMemberID     string      `json:"parentMemberId"`
+	ParentMemberPubkey string      `json:"parentMemberPubkey"`
+	SessionPubkey      string      `json:"sessionPubkey"`
+	ParentAttestation  Attestation `json:"parentAttestation"`
+	Client
+	Role      string  `json:"role,omitempty"`
+	Timestamp *Millis `json:"timestamp"`
+	Signature string  `json:"signature"`
+}
+
+// Send posts one message (protocol section 5). TargetSpec is a 64-hex key, "*",
+// "@all", "@group", or "#" and a topic's id or name. Nonce and Ciphertext are
+// standard base64.
+type Send struct {
+	TargetSpec         string   `json:"targetSpec"`
+	Priority           string   `json:"priority"` // now, next or low; absent means next
+	Nonce              string   `json:"nonce"`
+	Ciphertext         string   `json:"ciphertext"`
+	ID                 string   `json:"id,omitempty"`
+	ClientMessageID    string   `json:"client_message_id,omitempty"`
+	RequestFingerprint string   `json:"request_fingerprint,omitempty"`
+	Mentions           []string `json:"mentions,omitempty"`
+	ReplyToID          string   `json:"replyToId,omitempty"`
+	BodyVersion        int      `json:"bodyVersion,omitempty"` // 1 plaintext, 2 topic key
+}
+
+// ClientAck settles a push; it has no response.
+type ClientAck struct {
+	ClientMessageID string `json:"clientMessageId,omitempty"`
+	BrokerMessageID string `json:"brokerMessageId,omitempty"`
+}
+
+// ListPeers asks who is here.
+type ListPeers struct{}
+
+// SetStatus sets one's status; no response.
+type SetStatus struct {
+	Status string `json:"status"`
+}
+
+// SetSummary says what one is working on; no response.
+type SetSummary struct {
+	Summary string `json:"summary"`
+}
+
+// SetVisible hides or shows this member's presence; answered by an Ack.
+type SetVisible struct {
+	Visible bool `json:"visible"`
+}
+
+// Profile is what a member tells about itself.
+type Profile struct {
+	Avatar       string   `json:"avatar,omitempty"`
+	Title        string   `json:"title,omitempty"`
+	Bio          string   `json:"bio,omitempty"`
+	Capabilities []string `json:"capabilities,omitempty"`
+}
+
+// SetProfile replaces one's profile; answered by an Ack.
+type SetProfile struct{ Profile }
+
+// SetStats replaces one's counters, any JSON object; no response.
+type SetStats struct {
+	Stats json.RawMessage `json:"stats"`
+}
+
+// JoinGroup enters a group; no response.
+type JoinGroup struct {
+	Name string `json:"name"`
+	Role string `json:"role,omitempty"`
+}
+
+// LeaveGroup leaves a group; no response.
+type LeaveGroup struct {
+	Name string `json:"name"`
+}
+
+// TopicCreate creates a topic, or returns the one of that name.
+type TopicCreate struct {
+	Name        string `json:"name"`
+	Description string `json:"description,omitempty"`
+	Visibility  string `json:"visibility,omitempty"` // public (default), private or dm
+}
+
+// TopicList asks for the topics one may see.
+type TopicList struct{}
+
+// TopicJoin subscribes to a topic, by id or name.
+type TopicJoin struct {
+	Topic string `json:"topic"`
+	Role  string `json:"role,omitempty"` // member (default) or observer
+}
+
+// TopicLeave unsubscribes from a topic, by id or name.
+type TopicLeave struct {
+	Topic string `json:"topic"`
+}
+
+// TopicInvite adds a member to a topic; for its leads.
+type TopicInvite struct {
+	Topic  string `json:"topic"`
+	Member string `json:"member"` // member id or public key
+	Role   string `json:"role,omitempty"`
+}
+
+// TopicMarkRead moves one's read mark to the newest message.
+type TopicMarkRead struct {
+	Topic string `json:"topic"`
+}
+
+// TopicMembers asks who is in a topic.
+type TopicMembers struct {
+	Topic string `json:"topic"`
+}
+
+// TopicHistory asks for messages, newest first, older than BeforeID if given.
+type TopicHistory struct {
+	Topic    string `json:"topic"`
+	Limit    int    `json:"limit,omitempty"` // 1–200, default 50
+	BeforeID string `json:"beforeId,omitempty"`
+}
+
+// Type implements Message.
+func (*Hello) Type() string         { return "hello" }
+func (*SessionHello) Type() string  { return "session_hello" }
+func (*Send) Type() string          { return "send" }
+func (*ClientAck) Type() string     { return "client_ack" }
+func (*ListPeers) Type() string     { return "list_peers" }
+func (*SetStatus) Type() string     { return "set_status" }
+func (*SetSummary) Type() string    { return "set_summary" }
+func (*SetVisible) Type() string    { return "set_visible" }
+func (*SetProfile) Type() string    { return "set_profile" }
+func (*SetStats) Type() string      { return "set_stats" }
+func (*JoinGroup) Type() string     { return "join_group" }
+func (*LeaveGroup) Type() string    { return "leave_group" }
+func (*TopicCreate) Type() string   { return "topic_create" }
+func (*TopicList) Type() string     { return "topic_list" }
+func (*TopicJoin) Type() string     { return "topic_join" }
+func (*TopicLeave) Type() string    { return "topic_leave" }
+func (*TopicInvite) Type() string   { return "topic_invite" }
+func (*TopicMarkRead) Type() string { return "topic_mark_read" }
+func (*TopicMembers) Type() string  { return "topic_members" }
+func (*TopicHistory) Type() string  { return "topic_history" }

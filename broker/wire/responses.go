@@ -1,0 +1,206 @@
+package wire
+
+import "encoding/json"
+
+// responses are the messages the broker sends.
+var responses = table(
+	func() Message { return new(Error) },
+	func() Message { return new(HelloAck) },
+	func() Message { return new(Ack) },
+	func() Message { return new(Push) },
+	func() Message { return new(PeersList) },
+	func() Message { return new(TopicCreated) },
+	func() Message { return new(TopicListResponse) },
+	func() Message { return new(TopicMembersResponse) },
+	func() Message { return new(TopicHistoryResponse) },
+)
+
+// HelloAck answers a hello; when it leaves, the connection is fully registered.
+type HelloAck struct {
+	PresenceID        string          `json:"presenceId"`
+	MemberDisplayName string          `json:"memberDisplayName"`
+	MemberProfile     MemberProfile   `json:"memberProfile"`
+	MeshPolicy        *MeshPolicy     `json:"meshPolicy,omitempty"`
+	Restored          bool            `json:"restored,omitempty"`
+	LastSummary       string          `json:"lastSummary,omitempty"`
+	LastSeenAt        string          `json:"lastSeenAt,omitempty"`
+	RestoredGroups    []Group         `json:"restoredGroups,omitempty"`
+	RestoredStats     json.RawMessage `json:"restoredStats,omitempty"`
+	Services          []string        `json:"services"`
+}
+
+// MemberProfile is the part of a member that an administrator sets.
+type MemberProfile struct {
+	RoleTag     *string `json:"roleTag"`
+	Groups      []Group `json:"groups"`
+	MessageMode string  `json:"messageMode"`
+}
+
+// MeshPolicy says which parts of its own entry a member may edit.
+type MeshPolicy struct {
+	SelfEditable SelfEditable `json:"selfEditable"`
+}
+
+// SelfEditable is the only policy meshbox has: everything is.
+type SelfEditable struct {
+	Groups      bool `json:"groups"`
+	RoleTag     bool `json:"roleTag"`
+	DisplayName bool `json:"displayName"`
+	MessageMode bool `json:"messageMode"`
+}
+
+// Ack answers a send: Queued true means the message is on disk. Else Error is
+// "<code>: <sentence>". It also answers requests that need no more than a yes.
+type Ack struct {
+	ID        string `json:"id"`
+	MessageID string `json:"messageId"`
+	Queued    bool   `json:"queued"`
+	Error     string `json:"error,omitempty"`
+}
+
+// Push carries a message, or with Subtype "system" an event, to a connection.
+type Push struct {
+	MessageID          string          `json:"messageId"`
+	MeshID             string          `json:"meshId"`
+	SenderPubkey       string          `json:"senderPubkey"`
+	SenderMemberPubkey string          `json:"senderMemberPubkey,omitempty"`
+	SenderMemberID     string          `json:"senderMemberId,omitempty"`
+	SenderName         string          `json:"senderName,omitempty"`
+	SenderPeerType     string          `json:"senderPeerType,omitempty"` // (ours)
+	Topic              string          `json:"topic,omitempty"`
+	ReplyToID          string          `json:"replyToId,omitempty"`
+	Priority           string          `json:"priority"`
+	Nonce              string          `json:"nonce"`
+	Ciphertext         string          `json:"ciphertext"`
+	CreatedAt          string          `json:"createdAt"`
+	ClientMessageID    string          `json:"client_message_id,omitempty"`
+	RequestFingerprint string          `json:"request_fingerprint,omitempty"`
+	BodyVersion        int             `json:"bodyVersion,omitempty"`
+	Subtype            string          `json:"subtype,omitempty"`
+	Event              string          `json:"event,omitempty"`
+	EventData          json.RawMessage `json:"eventData,omitempty"`
+}
+
+// The events of system pushes.
+const (
+	EventPeerJoined   = "peer_joined"
+	EventPeerReturned = "peer_returned"
+	EventPeerLeft     = "peer_left"
+	EventPeerVisible  = "peer_visible"
+	EventPeerHidden   = "peer_hidden"
+)
+
+// PeerEvent is the eventData of presence events.
+type PeerEvent struct {
+	Name       string  `json:"name"`
+	Pubkey     string  `json:"pubkey"`
+	Groups     []Group `json:"groups"`
+	LastSeenAt string  `json:"lastSeenAt,omitempty"`
+	Summary    string  `json:"summary,omitempty"`
+}
+
+// PeersList answers list_peers.
+type PeersList struct {
+	Peers []Peer `json:"peers"`
+}
+
+// Peer is one presence as others see it.
+type Peer struct {
+	Pubkey       string          `json:"pubkey"` // the session key if there is one, else the member key
+	MemberPubkey string          `json:"memberPubkey"`
+	DisplayName  string          `json:"displayName"`
+	Status       string          `json:"status"`
+	Summary      *string         `json:"summary"`
+	Groups       []Group         `json:"groups"`
+	SessionID    string          `json:"sessionId"`
+	ConnectedAt  string          `json:"connectedAt"`
+	CWD          string          `json:"cwd"`
+	PeerRole     string          `json:"peerRole"`
+	Hostname     string          `json:"hostname,omitempty"`
+	PeerType     string          `json:"peerType,omitempty"`
+	Channel      string          `json:"channel,omitempty"`
+	Model        string          `json:"model,omitempty"`
+	Stats        json.RawMessage `json:"stats,omitempty"`
+	Visible      bool            `json:"visible"`
+	Profile      *Profile        `json:"profile,omitempty"`
+}
+
+// TopicCreated answers topic_create; Created is false if the name was taken.
+type TopicCreated struct {
+	Topic   TopicRef `json:"topic"`
+	Created bool     `json:"created"`
+}
+
+// TopicRef names a topic.
+type TopicRef struct {
+	ID         string `json:"id"`
+	Name       string `json:"name"`
+	Visibility string `json:"visibility"`
+}
+
+// TopicListResponse answers topic_list.
+type TopicListResponse struct {
+	Topics []TopicInfo `json:"topics"`
+}
+
+// TopicInfo is one topic as the asking member sees it.
+type TopicInfo struct {
+	ID            string  `json:"id"`
+	Name          string  `json:"name"`
+	Description   *string `json:"description"`
+	Visibility    string  `json:"visibility"`
+	MemberCount   int     `json:"memberCount"`
+	CreatedAt     string  `json:"createdAt"`
+	Unread        int     `json:"unread"`        // (ours) 0 where one is no member
+	LastMessageAt *string `json:"lastMessageAt"` // (ours)
+}
+
+// TopicMembersResponse answers topic_members.
+type TopicMembersResponse struct {
+	Topic   string            `json:"topic"`
+	Members []TopicMemberInfo `json:"members"`
+}
+
+// TopicMemberInfo is one member of a topic.
+type TopicMemberInfo struct {
+	MemberID    string  `json:"memberId"`
+	Pubkey      string  `json:"pubkey"`
+	DisplayName string  `json:"displayName"`
+	Role        string  `json:"role"`
+	JoinedAt    string  `json:"joinedAt"`
+	LastReadAt  *string `json:"lastReadAt"`
+}
+
+// TopicHistoryResponse answers topic_history, newest first.
+type TopicHistoryResponse struct {
+	Topic    string           `json:"topic"`
+	Messages []HistoryMessage `json:"messages"`
+}
+
+// HistoryMessage is one stored message of a topic.
+type HistoryMessage struct {
+	ID             string `json:"id"`
+	SenderPubkey   string `json:"senderPubkey"`
+	SenderMemberID string `json:"senderMemberId"`
+	SenderName     string `json:"senderName"`
+	SenderPeerType string `json:"senderPeerType,omitempty"` // (ours)
+	Nonce          string `json:"nonce"`
+	Ciphertext     string `json:"ciphertext"`
+	BodyVersion    int    `json:"bodyVersion"`
+	ReplyToID      string `json:"replyToId,omitempty"`
+	CreatedAt      string `json:"createdAt"`
+
+	// ClientMessageID lets a sender recognise its own message in history when
+	// the ack was lost with the connection (ours).
+	ClientMessageID string `json:"client_message_id,omitempty"`
+}
+
+// Type implements Message.
+func (*HelloAck) Type() string             { return "hello_ack" }
+func (*Ack) Type() string                  { return "ack" }
+func (*Push) Type() string                 { return "push" }
+func (*PeersList) Type() string            { return "peers_list" }
+func (*TopicCreated) Type() string         { return "topic_created" }
+func (*TopicListResponse) Type() string    { return "topic_list_response" }
+func (*TopicMembersResponse) Type() string { return "topic_members_response" }
+func (*TopicHistoryResponse) Type() string { return "topic_history_response" }
