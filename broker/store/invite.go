@@ -1,0 +1,178 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"time"
+)
+
+// ClaimTime is how long a place claimed by short code waits for its first hello
+// (protocol section 8).
+const ClaimTime = 10 * time.Minute
+
+// Invite is the right to become a member.
+type Invite struct {
+	ID          string
+	MeshID      string
+	Code        string // 8 base62 characters; set by the store
+	Token       string // base64url of the signed JSON
+	Role        string // member or admin
+	Label       string
+	GrantsOwner bool // the mesh's first link
+	MaxUses     int
+	Uses        int
+	CreatedAt   time.Time
+	ExpiresAt   time.Time
+	RevokedAt   time.Time // zero: valid
+}
+
+// CreateInvite adds an invite and returns its short code.
+func (db *DB) CreateInvite(i Invite) (code string, err error) {
+	err = db.Update(func(tx *Tx) error {
+		i.Code = newCode()
+		return tx.insertInvite(i)
+	})
+	return i.Code, err
+}
+
+func (tx *Tx) insertInvite(i Invite) error {
+	if i.Code == "" {
+		i.Code = newCode()
+	}
+	return tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli())
+}
+
+const inviteColumns = `id, mesh_id, code, token, role, label, grants_owner, max_uses, uses, created_at, expires_at, revoked_at`
+
+func scanInvite(scan func(...any) error) (i Invite, err error) {
+	var created, expires int64
+	var revoked sql.NullInt64
+	err = scan(&i.ID, &i.MeshID, &i.Code, &i.Token, &i.Role, &i.Label, &i.GrantsOwner, &i.MaxUses, &i.Uses, &created, &expires, &revoked)
+	i.CreatedAt, i.ExpiresAt, i.RevokedAt = time.UnixMilli(created), time.UnixMilli(expires), instant(revoked)
+	return i, err
+}
+
+// InviteByCode returns the invite with that short code, or ErrNotFound.
+func (db *DB) InviteByCode(ctx context.Context, code string) (Invite, error) {
+	query := `SELECT ` + inviteColumns + ` FROM invite WHERE code = ?`
+	i, err := scanInvite(db.read.QueryRowContext(ctx, query, code).Scan)
+	if err != nil {
+		return Invite{}, failure(query, err)
+	}
+	return i, nil
+}
+
+// Valid returns nil, ErrInviteRevoked, ErrInviteExpired or ErrInviteExhausted.
+func (i Invite) Valid(now time.Time) error {
+	switch {
+	case !i.RevokedAt.IsZero():
+		return ErrInviteRevoked
+	case !i.ExpiresAt.After(now):
+		return ErrInviteExpired
+	case i.Uses >= i.MaxUses:
+		return ErrInviteExhausted
+	}
+	return nil
+}
+
+// Joining is somebody using an invite.
+type Joining struct {
+	MeshID      string // the mesh the presented token names
+	OwnerPubKey string // the key the presented token is signed with
+	Token       string
+	PubKey      string // 64 hex; "" claims a place for a key to come
+	DisplayName string
+}
+
+// Joined is what became of it.
+type Joined struct {
+	Member  Member
+	Mesh    Mesh
+	Invite  Invite
+	Already bool // the key was a member before; no use was consumed
+}
+
+// Join makes a member of whoever holds a valid invite, in one transaction:
+// checks, use, member and its place in #general. Its errors are the protocol's
+// (section 8), ErrMemberRevoked for a banned key.
+func (db *DB) Join(j Joining, now time.Time) (result Joined, err error) {
+	err = db.Update(func(tx *Tx) error {
+		result, err = tx.join(j, now)
+		return err
+	})
+	return result, err
+}
+
+func (tx *Tx) join(j Joining, now time.Time) (result Joined, err error) {
+	if result.Mesh, result.Invite, err = tx.presented(j); err != nil {
+		return result, err
+	}
+	if j.PubKey != "" {
+		result.Member, err = tx.memberByKey(j.MeshID, j.PubKey)
+		if err == nil {
+			result.Already = true
+			if !result.Member.RevokedAt.IsZero() {
+				err = ErrMemberRevoked
+			}
+			return result, err
+		}
+		if !errors.Is(err, ErrNotFound) {
+			return result, err
+		}
+	}
+	if err = result.Invite.Valid(now); err != nil {
+		return result, err
+	}
+	if err = tx.exec(`UPDATE invite SET uses = uses + 1 WHERE id = ?`, result.Invite.ID); err != nil {
+		return result, err
+	}
+	result.Member = Member{
+		ID: newID(now), MeshID: j.MeshID, PubKey: j.PubKey, DisplayName: j.DisplayName,
+		Role: result.Invite.Role, JoinedAt: now,
+	}
+	if j.PubKey == "" {
+		result.Member.ClaimUntil = now.Add(ClaimTime)
+	}
+	owner := result.Invite.GrantsOwner && result.Mesh.OwnerMemberID == ""
+	return result, tx.insertMember(result.Member, result.Invite.ID, owner)
+}
+
+// presented looks up the mesh and the invite that a token names.
+func (tx *Tx) presented(j Joining) (m Mesh, i Invite, err error) {
+	m, err = scanMesh(func(dst ...any) error {
+		return tx.scan(dst, `SELECT `+meshColumns+` FROM mesh WHERE id = ?`, j.MeshID)
+	})
+	if err != nil {
+		return m, i, orElse(err, ErrMeshNotFound)
+	}
+	if m.OwnerPubKey != j.OwnerPubKey {
+		return m, i, ErrInviteOwnerMismatch
+	}
+	i, err = scanInvite(func(dst ...any) error {
+		return tx.scan(dst, `SELECT `+inviteColumns+` FROM invite WHERE token = ?`, j.Token)
+	})
+	if err != nil {
+		return m, i, orElse(err, ErrInviteNotFound)
+	}
+	if i.MeshID != m.ID {
+		return m, i, ErrInviteMeshMismatch
+	}
+	return m, i, nil
+}
+
+func (tx *Tx) memberByKey(meshID, pubkey string) (Member, error) {
+	return scanMember(func(dst ...any) error {
+		return tx.scan(dst, `SELECT `+memberColumns+` FROM member WHERE mesh_id = ? AND pubkey = ?`, meshID, pubkey)
+	})
+}
+
+// orElse replaces ErrNotFound by what was not found.
+func orElse(err, missing error) error {
+	if errors.Is(err, ErrNotFound) {
+		return missing
+	}
+	return err
+}

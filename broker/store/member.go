@@ -1,0 +1,191 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// The roles of a member in its mesh.
+const (
+	RoleMember = "member"
+	RoleAdmin  = "admin"
+)
+
+// Member is one key that may say hello to one mesh. JSON fields hold the text
+// of the column, "" for NULL.
+type Member struct {
+	ID            string
+	MeshID        string
+	PubKey        string // 64 hex; "" until a claimed place is taken
+	DisplayName   string
+	Role          string // member or admin
+	RoleTag       string
+	MessageMode   string
+	DefaultGroups string // JSON [{name, role?}]
+	Profile       string // JSON
+	State                // as its member connections left it
+	JoinedAt      time.Time
+	ClaimUntil    time.Time // zero unless PubKey is ""
+	RevokedAt     time.Time // zero: active
+}
+
+// State is what a presence leaves behind, and gets back on its next hello. It
+// is kept per member for member connections and per session key for sessions,
+// so that no session shows what its sibling said.
+type State struct {
+	Groups     string // JSON [{name, role?}], "" if never set
+	Summary    string
+	Visible    bool
+	Stats      string    // JSON
+	LastSeenAt time.Time // zero: never
+}
+
+const memberColumns = `id, mesh_id, coalesce(pubkey, ''), display_name, role, coalesce(role_tag, ''), message_mode,
+	default_groups, coalesce(profile, ''), coalesce(groups, ''), coalesce(summary, ''), visible, coalesce(stats, ''),
+	last_seen_at, joined_at, claim_until, revoked_at`
+
+func scanMember(scan func(...any) error) (m Member, err error) {
+	var joined int64
+	var seen, claim, revoked sql.NullInt64
+	err = scan(&m.ID, &m.MeshID, &m.PubKey, &m.DisplayName, &m.Role, &m.RoleTag, &m.MessageMode,
+		&m.DefaultGroups, &m.Profile, &m.Groups, &m.Summary, &m.Visible, &m.Stats,
+		&seen, &joined, &claim, &revoked)
+	m.JoinedAt = time.UnixMilli(joined)
+	m.LastSeenAt, m.ClaimUntil, m.RevokedAt = instant(seen), instant(claim), instant(revoked)
+	return m, err
+}
+
+// MemberByKey returns the member, active or revoked, that holds pubkey in the
+// mesh, or ErrNotFound.
+func (db *DB) MemberByKey(ctx context.Context, meshID, pubkey string) (Member, error) {
+	return db.member(ctx, `mesh_id = ? AND pubkey = ?`, meshID, pubkey)
+}
+
+// MemberByID returns a member of the mesh by its id, or ErrNotFound.
+func (db *DB) MemberByID(ctx context.Context, meshID, id string) (Member, error) {
+	return db.member(ctx, `mesh_id = ? AND id = ?`, meshID, id)
+}
+
+func (db *DB) member(ctx context.Context, where string, args ...any) (Member, error) {
+	query := `SELECT ` + memberColumns + ` FROM member WHERE ` + where
+	m, err := scanMember(db.read.QueryRowContext(ctx, query, args...).Scan)
+	if err != nil {
+		return Member{}, failure(query, err)
+	}
+	return m, nil
+}
+
+// Members returns all members of a mesh, oldest first, revoked ones included.
+func (db *DB) Members(ctx context.Context, meshID string) (all []Member, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		m, err := scanMember(rows.Scan)
+		all = append(all, m)
+		return err
+	}, `SELECT `+memberColumns+` FROM member WHERE mesh_id = ? ORDER BY joined_at, id`, meshID)
+	return all, err
+}
+
+// insertMember adds a member and, in the same transaction, its place in
+// #general. It is the only way a member comes to be.
+func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
+	err := tx.exec(`INSERT INTO member (id, mesh_id, pubkey, display_name, role, invite_id, joined_at, claim_until)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
+		m.ID, m.MeshID, orNull(m.PubKey), m.DisplayName, m.Role, orNull(inviteID), m.JoinedAt.UnixMilli(), millis(m.ClaimUntil))
+	if err != nil {
+		return err
+	}
+	role := "member"
+	if owner {
+		role = "lead"
+		if err := tx.exec(`UPDATE mesh SET owner_member_id = ? WHERE id = ?`, m.ID, m.MeshID); err != nil {
+			return err
+		}
+	}
+	if err := tx.ensureGeneral(m.MeshID, m.JoinedAt); err != nil {
+		return err
+	}
+	var general string
+	if err := tx.row(&general, `SELECT id FROM topic WHERE mesh_id = ? AND name = 'general'`, m.MeshID); err != nil {
+		return err
+	}
+	return tx.subscribe(general, m.ID, role, m.JoinedAt)
+}
+
+// BindClaim gives the key of a first hello to a place claimed by short code
+// (protocol section 8). ErrNotFound if there is no such place, or its ten
+// minutes are over; ErrExists if another member has that key.
+func (db *DB) BindClaim(meshID, memberID, pubkey string, now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		bound, err := tx.execCount(`UPDATE member SET pubkey = ?, claim_until = NULL
+			WHERE id = ? AND mesh_id = ? AND pubkey IS NULL AND revoked_at IS NULL AND claim_until > ?`,
+			pubkey, memberID, meshID, now.UnixMilli())
+		if err == nil && bound == 0 {
+			return ErrNotFound
+		}
+		return err
+	})
+}
+
+// DropClaims removes places that were claimed and never taken, and gives their
+// uses back to the invites.
+func (db *DB) DropClaims(now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		var ids []string
+		err := tx.rows(func(rows *sql.Rows) error {
+			var id string
+			err := rows.Scan(&id)
+			ids = append(ids, id)
+			return err
+		}, `SELECT id FROM member WHERE pubkey IS NULL AND claim_until <= ?`, now.UnixMilli())
+		if err != nil {
+			return err
+		}
+		for _, id := range ids {
+			if err := tx.dropClaim(id); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+}
+
+func (tx *Tx) dropClaim(memberID string) error {
+	tx.forget()
+	for _, query := range []string{
+		`UPDATE invite SET uses = uses - 1 WHERE id = (SELECT invite_id FROM member WHERE id = ?) AND uses > 0`,
+		`UPDATE mesh SET owner_member_id = NULL WHERE owner_member_id = ?`,
+		`DELETE FROM topic_member WHERE member_id = ?`,
+		`DELETE FROM member WHERE id = ?`,
+	} {
+		if err := tx.exec(query, memberID); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// SaveProfile keeps a member's own description of itself, JSON.
+func (db *DB) SaveProfile(memberID, profile string) error {
+	return db.Update(func(tx *Tx) error {
+		return tx.exec(`UPDATE member SET profile = ? WHERE id = ?`, profile, memberID)
+	})
+}
+
+// SaveState keeps what a presence leaves behind: under its session key if that
+// is known to the store, else, when sessionKey is "", under its member.
+func (db *DB) SaveState(meshID, memberID, sessionKey string, s State) error {
+	return db.Update(func(tx *Tx) error {
+		if sessionKey == "" {
+			return tx.exec(`UPDATE member SET groups = ?, summary = ?, visible = ?, stats = ?, last_seen_at = ? WHERE id = ?`,
+				orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), millis(s.LastSeenAt), memberID)
+		}
+		err := tx.exec(`UPDATE session_key SET groups = ?, summary = ?, visible = ?, stats = ?, last_used_at = ?
+			WHERE mesh_id = ? AND pubkey = ? AND member_id = ?`,
+			orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), s.LastSeenAt.UnixMilli(), meshID, sessionKey, memberID)
+		if err != nil {
+			return err
+		}
+		return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
+	})
+}

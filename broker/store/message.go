@@ -1,0 +1,257 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"errors"
+	"strings"
+	"time"
+)
+
+// IdempotencyWindow is how long a client_message_id stands for one message
+// (protocol section 5, guarantee 4).
+const IdempotencyWindow = 24 * time.Hour
+
+// ErrConflict says that a client_message_id was used before for other content.
+var ErrConflict = errors.New("idempotency_conflict")
+
+// Message is one stored message.
+type Message struct {
+	Seq             int64 // the order in which messages were accepted
+	ID              string
+	MeshID          string
+	TopicID         string // "" for direct, group and broadcast messages
+	TopicName       string
+	SenderMemberID  string
+	SenderPubKey    string // the session's key if it had one, else the member's
+	SenderName      string
+	SenderType      string // ai, human, connector or ""
+	TargetSpec      string
+	Priority        string
+	Nonce           string // base64
+	Ciphertext      string // base64
+	BodyVersion     int
+	ReplyToID       string
+	ClientMessageID string
+	Fingerprint     string
+	CreatedAt       time.Time
+}
+
+// Recipient is who a direct, group or broadcast message goes to.
+type Recipient struct {
+	MemberID   string
+	SessionKey string // "" for all connections of the member
+}
+
+// Post is a message to be stored, and for whom: a topic, or recipients that the
+// broker found.
+type Post struct {
+	Message
+	TopicRef   string      // a topic's id or name; else Recipients count
+	Recipients []Recipient // distinct
+	Mentions   []string    // lower-cased display names, for topics
+}
+
+// Posted is what became of a Post.
+type Posted struct {
+	Duplicate bool     // Message.ID is that of the first one; nothing was stored
+	Audience  []string // members of the topic, for a topic; shared, never changed
+}
+
+// Append stores a post with the next group commit and then calls done, in the
+// order of commits, on a goroutine of the store: done must not block, nor call
+// a method that writes. On success p.Seq, p.ID, p.TopicID and p.TopicName are
+// set. Errors: ErrNotFound (no such topic for this sender), ErrForbidden (may
+// not post there), ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
+//
+// An err that is set already is only passed through, so that refusals keep
+// their place among the acks of one connection.
+func (db *DB) Append(p *Post, refused error, done func(Posted, error)) {
+	var result Posted
+	o := &op{plain: true, apply: func(tx *Tx) (err error) {
+		if refused != nil {
+			return refused
+		}
+		result, err = tx.post(p)
+		return err
+	}}
+	o.done = func(err error) { done(result, err) }
+	if err := db.writer.submit(o); err != nil {
+		done(Posted{}, err)
+	}
+}
+
+// post decides before it writes, so that a refusal leaves nothing behind.
+func (tx *Tx) post(p *Post) (result Posted, err error) {
+	if p.TopicRef != "" {
+		if result.Audience, err = tx.openTopic(p); err != nil {
+			return result, err
+		}
+	}
+	inserted, err := tx.insertMessage(p)
+	if err != nil {
+		return result, err
+	}
+	if !inserted {
+		result.Duplicate, err = tx.findDuplicate(p)
+		if err != nil || result.Duplicate {
+			return result, err
+		}
+		if _, err = tx.insertMessage(p); err != nil {
+			return result, err
+		}
+	}
+	return result, tx.address(p)
+}
+
+// openTopic resolves the topic of p, checks that the sender may post there, and
+// drops a reply reference that leads out of it.
+func (tx *Tx) openTopic(p *Post) ([]string, error) {
+	t, role, err := tx.topic(p.MeshID, p.SenderMemberID, p.TopicRef)
+	if err != nil {
+		return nil, err
+	}
+	if role == "" || role == "observer" {
+		return nil, ErrForbidden
+	}
+	p.TopicID, p.TopicName = t.ID, t.Name
+	if p.ReplyToID != "" {
+		var seq int64
+		err := tx.row(&seq, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, p.ReplyToID, t.ID)
+		if errors.Is(err, ErrNotFound) {
+			p.ReplyToID = ""
+		} else if err != nil {
+			return nil, err
+		}
+	}
+	return tx.audience(t.ID)
+}
+
+// insertMessage returns false if the sender used this client_message_id before.
+func (tx *Tx) insertMessage(p *Post) (bool, error) {
+	result, err := tx.execResult(`INSERT INTO message (id, mesh_id, topic_id, sender_member_id, sender_pubkey, sender_name,
+		sender_type, target_spec, priority, nonce, ciphertext, body_version, reply_to_id, client_message_id, fingerprint, created_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)
+		ON CONFLICT (sender_member_id, client_message_id) WHERE client_message_id IS NOT NULL DO NOTHING`,
+		p.ID, p.MeshID, orNull(p.TopicID), p.SenderMemberID, p.SenderPubKey, p.SenderName,
+		orNull(p.SenderType), p.TargetSpec, p.Priority, p.Nonce, p.Ciphertext, p.BodyVersion,
+		orNull(p.ReplyToID), orNull(p.ClientMessageID), orNull(p.Fingerprint), p.CreatedAt.UnixMilli())
+	if err != nil {
+		return false, err
+	}
+	if n, err := result.RowsAffected(); err != nil || n == 0 {
+		return false, err
+	}
+	p.Seq, err = result.LastInsertId()
+	return true, err
+}
+
+// findDuplicate sets p.ID to that of the message first sent with its
+// client_message_id, or frees the client_message_id if that was too long ago.
+func (tx *Tx) findDuplicate(p *Post) (bool, error) {
+	var seq, created int64
+	var id, fingerprint string
+	err := tx.scan([]any{&seq, &id, &fingerprint, &created},
+		`SELECT seq, id, coalesce(fingerprint, ''), created_at FROM message WHERE sender_member_id = ? AND client_message_id = ?`,
+		p.SenderMemberID, p.ClientMessageID)
+	if err != nil {
+		return false, err
+	}
+	if p.CreatedAt.Sub(time.UnixMilli(created)) > IdempotencyWindow {
+		return false, tx.exec(`UPDATE message SET client_message_id = NULL WHERE seq = ?`, seq)
+	}
+	if fingerprint != p.Fingerprint {
+		return false, ErrConflict
+	}
+	p.Seq, p.ID = seq, id
+	return true, nil
+}
+
+// address records whom a stored message is for.
+func (tx *Tx) address(p *Post) error {
+	for _, r := range p.Recipients {
+		if err := tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey); err != nil {
+			return err
+		}
+	}
+	for _, name := range p.Mentions {
+		if err := tx.mention(p, name); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// mention notes a mention for each member of the topic called name, the sender
+// excepted. Two mentions of one member make one notification.
+func (tx *Tx) mention(p *Post, name string) error {
+	var members []string
+	err := tx.rows(func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		members = append(members, id)
+		return err
+	}, `SELECT m.id FROM topic_member tm JOIN member m ON m.id = tm.member_id
+		WHERE tm.topic_id = ?1 AND m.revoked_at IS NULL AND lower(m.display_name) = ?2 AND m.id <> ?3
+		AND NOT EXISTS (SELECT 1 FROM notification n WHERE n.member_id = m.id AND n.message_id = ?4)`,
+		p.TopicID, strings.ToLower(name), p.SenderMemberID, p.ID)
+	if err != nil {
+		return err
+	}
+	for _, id := range members {
+		err := tx.exec(`INSERT INTO notification (id, member_id, message_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)`,
+			NewID(), id, p.ID, p.TopicID, p.CreatedAt.UnixMilli())
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Ack settles the delivery of a message to a member, or to its session
+// sessionKey. One who was not addressed settles nothing. It does not wait for
+// the commit; failed is told if that fails.
+func (db *DB) Ack(memberID, sessionKey, messageID string, now time.Time, failed func(error)) {
+	err := db.writer.submit(&op{plain: true, apply: func(tx *Tx) error {
+		return tx.exec(`UPDATE delivery SET acked_at = ?1
+			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND acked_at IS NULL`,
+			now.UnixMilli(), messageID, memberID, sessionKey)
+	}, done: func(err error) {
+		if err != nil {
+			failed(err)
+		}
+	}})
+	if err != nil {
+		failed(err)
+	}
+}
+
+// History returns messages of a topic, newest first: at most limit, and only
+// those older than the message beforeID if that is given. ErrNotFound if the
+// topic has no such message.
+func (db *DB) History(ctx context.Context, topicID, beforeID string, limit int) (all []Message, err error) {
+	before := int64(1<<63 - 1)
+	if beforeID != "" {
+		if err := db.row(ctx, &before, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, beforeID, topicID); err != nil {
+			return nil, err
+		}
+	}
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var m Message
+		var created int64
+		err := rows.Scan(&m.Seq, &m.ID, &m.SenderMemberID, &m.SenderPubKey, &m.SenderName, &m.SenderType, &m.Nonce,
+			&m.Ciphertext, &m.BodyVersion, &m.ReplyToID, &m.ClientMessageID, &created)
+		m.CreatedAt = time.UnixMilli(created)
+		all = append(all, m)
+		return err
+	}, `SELECT seq, id, sender_member_id, sender_pubkey, sender_name, coalesce(sender_type, ''), nonce, ciphertext,
+		body_version, coalesce(reply_to_id, ''), coalesce(client_message_id, ''), created_at
+		FROM message WHERE topic_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, topicID, before, limit)
+	return all, err
+}
+
+// Waiting returns how many deliveries are not settled: the queue's depth.
+func (db *DB) Waiting(ctx context.Context) (n int, err error) {
+	err = db.row(ctx, &n, `SELECT count(*) FROM delivery WHERE acked_at IS NULL`)
+	return n, err
+}

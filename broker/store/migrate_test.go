@@ -1,0 +1,261 @@
+package store
+
+import (
+	"bytes"
+	"database/sql"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// oldFile makes a data file from its text in testdata.
+func oldFile(t *testing.T, name string) string {
+	t.Helper()
+	text, err := os.ReadFile(filepath.Join("../../testdata/store", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	path := filepath.Join(t.TempDir(), "meshbox.db")
+	raw, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer raw.Close()
+	if _, err := raw.Exec(string(text)); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+// shape describes every table and index of a file, without its comments.
+func shape(t *testing.T, db *DB) []string {
+	t.Helper()
+	var lines []string
+	add := func(query string) {
+		err := db.rows(t.Context(), func(rows *sql.Rows) error {
+			var line string
+			err := rows.Scan(&line)
+			lines = append(lines, line)
+			return err
+		}, query)
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	add(`SELECT format('table %s column %d %s %s notnull=%d default=%s pk=%d', m.name, c.cid, c.name, c.type, c."notnull", c.dflt_value, c.pk)
+		FROM sqlite_schema m, pragma_table_xinfo(m.name) c WHERE m.type = 'table'`)
+	add(`SELECT format('table %s strict=%d wr=%d', name, strict, wr) FROM pragma_table_list WHERE schema = 'main'`)
+	add(`SELECT format('table %s fk %s(%s)->%s', m.name, f."from", f."to", f."table") FROM sqlite_schema m, pragma_foreign_key_list(m.name) f WHERE m.type = 'table'`)
+	add(`SELECT format('index %s on %s unique=%d partial=%d: %d %s', i.name, m.name, i."unique", i.partial, x.seqno, x.name)
+		FROM sqlite_schema m, pragma_index_list(m.name) i, pragma_index_xinfo(i.name) x WHERE m.type = 'table'`)
+	add(`SELECT 'check ' || name || ' ' || (length(sql) - length(replace(sql, 'CHECK', ''))) / 5 FROM sqlite_schema WHERE type = 'table' AND sql IS NOT NULL`)
+	add(`SELECT format('version %d', user_version) FROM pragma_user_version`)
+	slices.Sort(lines)
+	return lines
+}
+
+func TestEveryOldFileEndsInTodaysSchema(t *testing.T) {
+	fresh, _ := newDB(t)
+	want := shape(t, fresh)
+	files, err := filepath.Glob("../../testdata/store/*.sql")
+	if err != nil || len(files) == 0 {
+		t.Fatalf("no old files: %v", err)
+	}
+	for _, file := range files {
+		t.Run(filepath.Base(file), func(t *testing.T) {
+			path := oldFile(t, filepath.Base(file))
+			var told []string
+			o := Options{Schema: schemaText(t), Server: true, OnMigrate: func(from int, snapshot string) { told = append(told, fmt.Sprint(from, " ", snapshot)) }}
+			db := mustOpen(t, path, o)
+			if got := shape(t, db); !slices.Equal(got, want) {
+				t.Errorf("the migrated file differs:\n%s", difference(got, want))
+			}
+			if len(told) != 1 || told[0] != fmt.Sprintf("1 %s.before-v%d", path, SchemaVersion) {
+				t.Errorf("OnMigrate was told %q", told)
+			}
+			snapshot, err := inspect(fmt.Sprintf("%s.before-v%d", path, SchemaVersion))
+			if err != nil || snapshot.version != 1 {
+				t.Errorf("snapshot: %+v, %v; want version 1", snapshot, err)
+			}
+			before := contents(t, db)
+			db.Close()
+			if again := mustOpen(t, path, o); contents(t, again) != before || len(told) != 1 {
+				t.Error("opening the migrated file again changed it")
+			}
+		})
+	}
+}
+
+func difference(got, want []string) string {
+	var lines []string
+	for _, line := range got {
+		if !slices.Contains(want, line) {
+			lines = append(lines, "migrated only: "+line)
+		}
+	}
+	for _, line := range want {
+		if !slices.Contains(got, line) {
+			lines = append(lines, "fresh only:    "+line)
+		}
+	}
+	return strings.Join(lines, "\n")
+}
+
+// contents is every row of the tables that the backfill writes.
+func contents(t *testing.T, db *DB) string {
+	t.Helper()
+	var text strings.Builder
+	for _, table := range []string{"mesh", "topic", "topic_member"} {
+		err := db.rows(t.Context(), func(rows *sql.Rows) error {
+			columns, _ := rows.Columns()
+			values := make([]any, len(columns))
+			for i := range values {
+				values[i] = new(any)
+			}
+			if err := rows.Scan(values...); err != nil {
+				return err
+			}
+			for _, v := range values {
+				fmt.Fprintf(&text, "%v|", *v.(*any))
+			}
+			text.WriteByte('\n')
+			return nil
+		}, "SELECT * FROM "+table+" ORDER BY 1, 2")
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	return text.String()
+}
+
+func TestBackfillPutsEveryActiveMemberIntoGeneral(t *testing.T) {
+	db := mustOpen(t, oldFile(t, "v1.sql"), Options{Schema: schemaText(t), Server: true})
+	meshes, err := db.Meshes(t.Context())
+	if err != nil || len(meshes) != 3 {
+		t.Fatalf("meshes = %v, %v", meshes, err)
+	}
+	want := map[string]string{
+		"home":  "olga lead, adam member", // rita is revoked
+		"lab":   "",
+		"attic": "otto member",
+	}
+	for _, mesh := range meshes {
+		general, _, err := db.Topic(t.Context(), mesh.ID, "", "general")
+		if err != nil || general.Description != GeneralDescription {
+			t.Fatalf("mesh %s: general = %+v, %v", mesh.Slug, general, err)
+		}
+		members, err := db.TopicMembers(t.Context(), general.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		var names []string
+		for _, m := range members {
+			names = append(names, m.DisplayName+" "+m.Role)
+		}
+		if got := strings.Join(names, ", "); got != want[mesh.Slug] {
+			t.Errorf("mesh %s: general has %q, want %q", mesh.Slug, got, want[mesh.Slug])
+		}
+	}
+}
+
+func TestBackfillTwiceChangesNothing(t *testing.T) {
+	db := mustOpen(t, oldFile(t, "v1.sql"), Options{Schema: schemaText(t), Server: true})
+	before := contents(t, db)
+	backfill, err := migrationFiles.ReadFile("migrations/0003_general.sql")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := db.Update(func(tx *Tx) error {
+		_, err := tx.conn.ExecContext(t.Context(), string(backfill))
+		return err
+	}); err != nil {
+		t.Fatal(err)
+	}
+	if after := contents(t, db); after != before {
+		t.Errorf("before:\n%s\nafter:\n%s", before, after)
+	}
+}
+
+func TestFilesThatAreRefusedStayUntouched(t *testing.T) {
+	valid := func(t *testing.T) []byte {
+		db, _ := newDB(t)
+		db.Close()
+		bytes, err := os.ReadFile(db.Path())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return bytes
+	}
+	tests := []struct {
+		name string
+		file func(t *testing.T) []byte
+		says string
+	}{
+		{"text", func(*testing.T) []byte { return bytes.Repeat([]byte("not a database\n"), 100) }, "no SQLite header"},
+		{"short", func(*testing.T) []byte { return []byte("SQLite") }, "too short"},
+		{"truncated", func(t *testing.T) []byte { return valid(t)[:8192] }, "ends after 8192 of"},
+		{"newer", func(t *testing.T) []byte { b := valid(t); b[63] = SchemaVersion + 1; return b }, "newer meshbox"},
+		{"foreign", func(t *testing.T) []byte { b := valid(t); clear(b[68:72]); return b }, "another program"},
+		{"garbage pages", func(t *testing.T) []byte {
+			b := valid(t)
+			for i := 100; i < len(b); i++ {
+				b[i] = 0xA5
+			}
+			return b
+		}, "damaged"},
+	}
+	for _, tt := range tests {
+		t.Run(tt.name, func(t *testing.T) {
+			path := filepath.Join(t.TempDir(), "meshbox.db")
+			content := tt.file(t)
+			if err := os.WriteFile(path, content, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := Open(path, Options{Schema: schemaText(t), Server: true, First: home()})
+			if err == nil || !strings.Contains(err.Error(), tt.says) || strings.Contains(err.Error(), "\n") {
+				t.Errorf("err = %v, want one sentence with %q", err, tt.says)
+			}
+			if after, _ := os.ReadFile(path); !bytes.Equal(after, content) {
+				t.Error("the file was changed")
+			}
+		})
+	}
+}
+
+func TestOneServerPerFile(t *testing.T) {
+	db, _ := newDB(t)
+	_, err := Open(db.Path(), Options{Schema: schemaText(t), Server: true})
+	if err == nil || !strings.Contains(err.Error(), "another meshbox is already serving") {
+		t.Errorf("second server: %v", err)
+	}
+	beside, err := Open(db.Path(), Options{})
+	if err != nil {
+		t.Fatalf("a command beside the server: %v", err)
+	}
+	beside.Close()
+	db.Close()
+	mustOpen(t, db.Path(), Options{Schema: schemaText(t), Server: true})
+}
+
+func TestFileIsPrivate(t *testing.T) {
+	db, _ := newDB(t)
+	for _, suffix := range []string{"", "-wal", "-shm", ".lock"} {
+		info, err := os.Stat(db.Path() + suffix)
+		if err != nil || info.Mode().Perm() != 0o600 {
+			t.Errorf("%s: mode %v, %v; want 0600", suffix, info.Mode().Perm(), err)
+		}
+	}
+}
+
+func TestCommandNeedsAFile(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "none.db")
+	if _, err := Open(path, Options{}); err == nil || !strings.Contains(err.Error(), "there is no data file") {
+		t.Errorf("err = %v", err)
+	}
+	if _, err := os.Stat(path); err == nil {
+		t.Error("the command created the file")
+	}
+}

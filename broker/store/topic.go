@@ -1,0 +1,225 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"time"
+)
+
+// Topic is a log of messages that members subscribe to.
+type Topic struct {
+	ID          string
+	MeshID      string
+	Name        string
+	Description string
+	Visibility  string // public, private or dm
+	CreatedAt   time.Time
+}
+
+// General reports whether this is the room that nobody can leave or close.
+func (t Topic) General() bool { return t.Name == "general" }
+
+// TopicView is a topic as one member sees it.
+type TopicView struct {
+	Topic
+	Role          string // the member's: lead, member, observer, or "" outside
+	Members       int
+	Unread        int       // at most MaxUnread
+	LastMessageAt time.Time // zero: none yet
+}
+
+// MaxUnread bounds what counting unread messages may cost.
+const MaxUnread = 1000
+
+// TopicMember is one member of a topic.
+type TopicMember struct {
+	MemberID    string
+	PubKey      string
+	DisplayName string
+	Role        string
+	JoinedAt    time.Time
+	LastReadAt  time.Time // zero: never
+}
+
+// visible is the condition under which a member may know of a topic t: it is
+// public, or they are in it. It takes the alias tm for their topic_member row.
+const visible = `(t.visibility = 'public' OR tm.member_id IS NOT NULL)`
+
+// Topics returns the topics of a mesh that a member may see, #general first,
+// then by name.
+func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicView, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var v TopicView
+		var created int64
+		var last sql.NullInt64
+		err := rows.Scan(&v.ID, &v.Name, &v.Description, &v.Visibility, &created, &v.Role, &v.Members, &v.Unread, &last)
+		v.MeshID, v.CreatedAt, v.LastMessageAt = meshID, time.UnixMilli(created), instant(last)
+		all = append(all, v)
+		return err
+	}, `SELECT t.id, t.name, coalesce(t.description, ''), t.visibility, t.created_at, coalesce(tm.role, ''),
+		(SELECT count(*) FROM topic_member x JOIN member m ON m.id = x.member_id WHERE x.topic_id = t.id AND m.revoked_at IS NULL),
+		CASE WHEN tm.member_id IS NULL THEN 0 ELSE (SELECT count(*) FROM
+			(SELECT 1 FROM message WHERE topic_id = t.id AND seq > tm.read_seq AND sender_member_id <> tm.member_id LIMIT ?3)) END,
+		(SELECT created_at FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1)
+	FROM topic t LEFT JOIN topic_member tm ON tm.topic_id = t.id AND tm.member_id = ?2
+	WHERE t.mesh_id = ?1 AND `+visible+`
+	ORDER BY t.name <> 'general', t.name`, meshID, memberID, MaxUnread)
+	return all, err
+}
+
+// findTopic is how every operation names a topic: by id or by name, within one
+// mesh, as one member sees it. The rest of the text may add conditions.
+const findTopic = `SELECT t.id, t.name, coalesce(t.description, ''), t.visibility, t.created_at, coalesce(tm.role, '')
+	FROM topic t LEFT JOIN topic_member tm ON tm.topic_id = t.id AND tm.member_id = ?2
+	WHERE t.mesh_id = ?1 AND (t.id = ?3 OR t.name = ?3) AND ` + visible + `
+	ORDER BY t.id = ?3 DESC LIMIT 1`
+
+func scanTopic(meshID string, scan func(...any) error) (t Topic, role string, err error) {
+	var created int64
+	err = scan(&t.ID, &t.Name, &t.Description, &t.Visibility, &created, &role)
+	t.MeshID, t.CreatedAt = meshID, time.UnixMilli(created)
+	return t, role, err
+}
+
+// Topic returns a topic by id or name and the member's role in it ("" outside).
+// ErrNotFound also for a topic of another mesh, or a private one the member is
+// not in.
+func (db *DB) Topic(ctx context.Context, meshID, memberID, ref string) (Topic, string, error) {
+	return scanTopic(meshID, func(dst ...any) error { return db.scan(ctx, dst, findTopic, meshID, memberID, ref) })
+}
+
+func (tx *Tx) topic(meshID, memberID, ref string) (Topic, string, error) {
+	return scanTopic(meshID, func(dst ...any) error { return tx.scan(dst, findTopic, meshID, memberID, ref) })
+}
+
+// CreateTopic adds t with memberID as its lead, or returns the topic of that
+// name with created false. ErrForbidden if that one is not the member's to see.
+func (db *DB) CreateTopic(t Topic, memberID string) (topic Topic, created bool, err error) {
+	err = db.Update(func(tx *Tx) error {
+		added, err := tx.execCount(`INSERT INTO topic (id, mesh_id, name, description, visibility, created_by, created_at)
+			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mesh_id, name) DO NOTHING`,
+			t.ID, t.MeshID, t.Name, orNull(t.Description), t.Visibility, memberID, t.CreatedAt.UnixMilli())
+		if err != nil {
+			return err
+		}
+		if created = added == 1; created {
+			topic = t
+			return tx.subscribe(t.ID, memberID, "lead", t.CreatedAt)
+		}
+		topic, _, err = tx.topic(t.MeshID, memberID, t.Name)
+		return orElse(err, ErrForbidden)
+	})
+	return topic, created, err
+}
+
+// JoinTopic subscribes a member to a topic it may see. Who is in it already
+// keeps its role: otherwise an observer could promote itself.
+func (db *DB) JoinTopic(meshID, memberID, ref, role string, now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		t, _, err := tx.topic(meshID, memberID, ref)
+		if err != nil {
+			return err
+		}
+		return tx.subscribe(t.ID, memberID, role, now)
+	})
+}
+
+// LeaveTopic unsubscribes a member. ErrForbidden for #general.
+func (db *DB) LeaveTopic(meshID, memberID, ref string) error {
+	return db.Update(func(tx *Tx) error {
+		t, _, err := tx.topic(meshID, memberID, ref)
+		if err != nil {
+			return err
+		}
+		if t.General() {
+			return ErrForbidden
+		}
+		delete(tx.audiences, t.ID)
+		return tx.exec(`DELETE FROM topic_member WHERE topic_id = ? AND member_id = ?`, t.ID, memberID)
+	})
+}
+
+// InviteToTopic adds the member named by id or key. ErrForbidden unless by is a
+// lead, ErrNotFound if topic or member are unknown.
+func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		t, own, err := tx.topic(meshID, by, ref)
+		if err != nil {
+			return err
+		}
+		if own != "lead" {
+			return ErrForbidden
+		}
+		var memberID string
+		err = tx.row(&memberID, `SELECT id FROM member WHERE mesh_id = ?1 AND (id = ?2 OR pubkey = ?2) AND revoked_at IS NULL`, meshID, who)
+		if err != nil {
+			return err
+		}
+		return tx.subscribe(t.ID, memberID, role, now)
+	})
+}
+
+// subscribe puts a member into a topic, unless it is in it. What was said
+// before counts as read and delivered.
+func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
+	delete(tx.audiences, topicID)
+	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq)
+		SELECT ?1, ?2, ?3, ?4, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
+		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
+}
+
+// MarkRead moves a member's read mark to the newest message of a topic.
+// ErrForbidden if it is not in it.
+func (db *DB) MarkRead(meshID, memberID, ref string, now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		t, role, err := tx.topic(meshID, memberID, ref)
+		if err != nil {
+			return err
+		}
+		if role == "" {
+			return ErrForbidden
+		}
+		return tx.exec(`UPDATE topic_member SET last_read_at = ?1,
+			read_seq = coalesce((SELECT max(seq) FROM message WHERE topic_id = ?2), read_seq)
+			WHERE topic_id = ?2 AND member_id = ?3`, now.UnixMilli(), t.ID, memberID)
+	})
+}
+
+// TopicMembers returns the active members of a topic in the order they came.
+func (db *DB) TopicMembers(ctx context.Context, topicID string) (all []TopicMember, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var m TopicMember
+		var joined int64
+		var read sql.NullInt64
+		err := rows.Scan(&m.MemberID, &m.PubKey, &m.DisplayName, &m.Role, &joined, &read)
+		m.JoinedAt, m.LastReadAt = time.UnixMilli(joined), instant(read)
+		all = append(all, m)
+		return err
+	}, `SELECT m.id, coalesce(m.pubkey, ''), m.display_name, tm.role, tm.joined_at, tm.last_read_at
+		FROM topic_member tm JOIN member m ON m.id = tm.member_id
+		WHERE tm.topic_id = ? AND m.revoked_at IS NULL ORDER BY tm.joined_at, m.id`, topicID)
+	return all, err
+}
+
+// audience returns the ids of the active members of a topic: who a post to it
+// goes to. The slice is shared and never changed. The writer remembers it,
+// because reading 500 rows for every post would cost more than the post; it
+// forgets it when a subscription changes here, or anything in another process.
+func (tx *Tx) audience(topicID string) ([]string, error) {
+	if known, ok := tx.audiences[topicID]; ok {
+		return known, nil
+	}
+	var members []string
+	err := tx.rows(func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		members = append(members, id)
+		return err
+	}, `SELECT tm.member_id FROM topic_member tm JOIN member m ON m.id = tm.member_id
+		WHERE tm.topic_id = ? AND m.revoked_at IS NULL`, topicID)
+	if err != nil {
+		return nil, err
+	}
+	tx.audiences[topicID] = members
+	return members, nil
+}
