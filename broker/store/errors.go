@@ -31,6 +31,10 @@ var (
 	ErrMemberRevoked       = errors.New("This key was removed from the mesh; an admin can restore it with: meshbox member restore")
 )
 
+// IsTrouble tells failures of the file, the disk or the process, which pass,
+// from an operation's own "no".
+func IsTrouble(err error) bool { return isDatabaseError(err) || errors.Is(err, ErrClosed) }
+
 // translate maps what the driver says to the errors above; what it does not
 // know stays wrapped, for the log.
 func translate(err error) error {

@@ -28,8 +28,8 @@ func newID(now time.Time) string {
 	return string(id[:])
 }
 
-// newCode returns a short code of 8 random base62 characters.
-func newCode() string {
+// NewCode returns a short code of 8 random base62 characters.
+func NewCode() string {
 	var code [codeLen]byte
 	randomBase62(code[:])
 	return string(code[:])

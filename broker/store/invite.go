@@ -15,7 +15,7 @@ const ClaimTime = 10 * time.Minute
 type Invite struct {
 	ID          string
 	MeshID      string
-	Code        string // 8 base62 characters; set by the store
+	Code        string // 8 base62 characters, see NewCode
 	Token       string // base64url of the signed JSON
 	Role        string // member or admin
 	Label       string
@@ -27,19 +27,12 @@ type Invite struct {
 	RevokedAt   time.Time // zero: valid
 }
 
-// CreateInvite adds an invite and returns its short code.
-func (db *DB) CreateInvite(i Invite) (code string, err error) {
-	err = db.Update(func(tx *Tx) error {
-		i.Code = newCode()
-		return tx.insertInvite(i)
-	})
-	return i.Code, err
+// CreateInvite adds an invite.
+func (db *DB) CreateInvite(i Invite) error {
+	return db.Update(func(tx *Tx) error { return tx.insertInvite(i) })
 }
 
 func (tx *Tx) insertInvite(i Invite) error {
-	if i.Code == "" {
-		i.Code = newCode()
-	}
 	return tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli())
@@ -53,6 +46,17 @@ func scanInvite(scan func(...any) error) (i Invite, err error) {
 	err = scan(&i.ID, &i.MeshID, &i.Code, &i.Token, &i.Role, &i.Label, &i.GrantsOwner, &i.MaxUses, &i.Uses, &created, &expires, &revoked)
 	i.CreatedAt, i.ExpiresAt, i.RevokedAt = time.UnixMilli(created), time.UnixMilli(expires), instant(revoked)
 	return i, err
+}
+
+// OwnerInvite returns a still valid first link of a mesh, or ErrNotFound.
+func (db *DB) OwnerInvite(ctx context.Context, meshID string, now time.Time) (Invite, error) {
+	query := `SELECT ` + inviteColumns + ` FROM invite
+		WHERE mesh_id = ? AND grants_owner AND revoked_at IS NULL AND uses < max_uses AND expires_at > ? ORDER BY expires_at DESC LIMIT 1`
+	i, err := scanInvite(db.read.QueryRowContext(ctx, query, meshID, now.UnixMilli()).Scan)
+	if err != nil {
+		return Invite{}, failure(query, err)
+	}
+	return i, nil
 }
 
 // InviteByCode returns the invite with that short code, or ErrNotFound.

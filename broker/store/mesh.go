@@ -17,23 +17,23 @@ type Mesh struct {
 	CreatedAt     time.Time
 }
 
-// FirstMesh is what a new data file begins with: a mesh and the invite that
-// makes its user the owner.
+// FirstMesh is what a new data file begins with: a mesh and its invites.
 type FirstMesh struct {
-	Mesh   Mesh
-	Invite Invite
+	Mesh    Mesh
+	Invites []Invite
 }
 
 // GeneralDescription is what #general says of itself (protocol section 7).
 const GeneralDescription = "Default mesh-wide channel. Every member can read and post."
 
-// CreateMesh adds a mesh, its #general and its first invite, at once.
+// CreateMesh adds a mesh, its #general and its first invites, at once.
 // ErrExists if the slug is taken.
-func (db *DB) CreateMesh(m Mesh, first Invite) error {
-	return db.Update(func(tx *Tx) error { return tx.createMesh(m, first) })
+func (db *DB) CreateMesh(first FirstMesh) error {
+	return db.Update(func(tx *Tx) error { return tx.createMesh(first) })
 }
 
-func (tx *Tx) createMesh(m Mesh, first Invite) error {
+func (tx *Tx) createMesh(first FirstMesh) error {
+	m := first.Mesh
 	err := tx.exec(`INSERT INTO mesh (id, slug, owner_pubkey, owner_seed, root_key, created_at) VALUES (?, ?, ?, ?, ?, ?)`,
 		m.ID, m.Slug, m.OwnerPubKey, m.OwnerSeed, m.RootKey, m.CreatedAt.UnixMilli())
 	if err != nil {
@@ -42,7 +42,12 @@ func (tx *Tx) createMesh(m Mesh, first Invite) error {
 	if err := tx.ensureGeneral(m.ID, m.CreatedAt); err != nil {
 		return err
 	}
-	return tx.insertInvite(first)
+	for _, invite := range first.Invites {
+		if err := tx.insertInvite(invite); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // ensureGeneral makes sure that the mesh has #general; it is idempotent through

@@ -51,6 +51,7 @@ func (db *DB) ensureSchema(state fileState, o Options) error {
 		if !o.Server {
 			return fmt.Errorf("the data file %s is empty; run meshbox once to fill it", db.path)
 		}
+		db.created = true
 		return db.unusable(db.create(o))
 	}
 	id, version, err := db.stamps() // the header may lag behind the WAL
@@ -101,7 +102,7 @@ func (db *DB) create(o Options) error {
 		}
 		tx := newTx(conn)
 		defer tx.close()
-		return tx.createMesh(o.First.Mesh, o.First.Invite)
+		return tx.createMesh(*o.First)
 	}, SchemaVersion)
 }
 

@@ -23,6 +23,8 @@ type DB struct {
 	write  *sql.DB // the writer's one connection
 	writer *writer
 	lock   *flock.Flock // nil for a command beside a server
+
+	created bool
 }
 
 // Options say how to open a data file.
@@ -165,10 +167,20 @@ func (db *DB) Close() error {
 // Path returns the absolute path of the data file.
 func (db *DB) Path() string { return db.path }
 
+// Created reports whether Open made the file, or filled an empty one.
+func (db *DB) Created() bool { return db.created }
+
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
 	var one int
 	return db.row(ctx, &one, "SELECT 1 FROM setting LIMIT 1")
+}
+
+// SchemaCurrent reports whether the file has the schema this program knows.
+func (db *DB) SchemaCurrent(ctx context.Context) (bool, error) {
+	var version int
+	err := db.row(ctx, &version, "PRAGMA user_version")
+	return version == SchemaVersion, err
 }
 
 // SetSetting remembers value under key.

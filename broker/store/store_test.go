@@ -27,7 +27,7 @@ func schemaText(t testing.TB) string {
 func home() *FirstMesh {
 	now := time.Now()
 	m := Mesh{ID: NewID(), Slug: "home", OwnerPubKey: strings.Repeat("a", 64), OwnerSeed: make([]byte, 32), RootKey: make([]byte, 32), CreatedAt: now}
-	return &FirstMesh{Mesh: m, Invite: Invite{ID: NewID(), MeshID: m.ID, Token: "first", Role: RoleAdmin, GrantsOwner: true, MaxUses: 1, CreatedAt: now, ExpiresAt: now.Add(24 * time.Hour)}}
+	return &FirstMesh{Mesh: m, Invites: []Invite{{ID: NewID(), MeshID: m.ID, Code: NewCode(), Token: "first", Role: RoleAdmin, GrantsOwner: true, MaxUses: 1, CreatedAt: now, ExpiresAt: now.Add(24 * time.Hour)}}}
 }
 
 // newDB opens a fresh file with one mesh and returns that mesh's id.
@@ -52,8 +52,8 @@ func mustOpen(t testing.TB, path string, o Options) *DB {
 func addMember(t testing.TB, db *DB, meshID, name string) Member {
 	t.Helper()
 	now := time.Now()
-	invite := Invite{ID: NewID(), MeshID: meshID, Token: NewID(), Role: RoleMember, MaxUses: 1, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
-	if _, err := db.CreateInvite(invite); err != nil {
+	invite := Invite{ID: NewID(), MeshID: meshID, Code: NewCode(), Token: NewID(), Role: RoleMember, MaxUses: 1, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
+	if err := db.CreateInvite(invite); err != nil {
 		t.Fatal(err)
 	}
 	joined, err := db.Join(Joining{MeshID: meshID, OwnerPubKey: strings.Repeat("a", 64), Token: invite.Token, PubKey: keyOf(name), DisplayName: name}, now)
@@ -96,8 +96,8 @@ func topicPost(m Member, ref, text string) Post {
 func TestGeneralExistsFromTheCreationOfEveryMesh(t *testing.T) {
 	db, meshID := newDB(t)
 	second := home()
-	second.Mesh.Slug, second.Invite.Token = "lab", "lab-first"
-	if err := db.CreateMesh(second.Mesh, second.Invite); err != nil {
+	second.Mesh.Slug, second.Invites[0].Token = "lab", "lab-first"
+	if err := db.CreateMesh(*second); err != nil {
 		t.Fatal(err)
 	}
 	for _, id := range []string{meshID, second.Mesh.ID} {
@@ -106,7 +106,7 @@ func TestGeneralExistsFromTheCreationOfEveryMesh(t *testing.T) {
 			t.Errorf("mesh %s: general = %+v, %v", id, general, err)
 		}
 	}
-	if err := db.CreateMesh(second.Mesh, second.Invite); !errors.Is(err, ErrExists) {
+	if err := db.CreateMesh(*second); !errors.Is(err, ErrExists) {
 		t.Errorf("creating a mesh twice: %v, want ErrExists", err)
 	}
 }
@@ -143,7 +143,7 @@ func TestInviteUsesAreConsumedAtomically(t *testing.T) {
 	db, meshID := newDB(t)
 	now := time.Now()
 	const uses, tries = 5, 40
-	if _, err := db.CreateInvite(Invite{ID: NewID(), MeshID: meshID, Token: "five", Role: RoleMember, MaxUses: uses, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
+	if err := db.CreateInvite(Invite{ID: NewID(), MeshID: meshID, Code: NewCode(), Token: "five", Role: RoleMember, MaxUses: uses, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup

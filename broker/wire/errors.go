@@ -71,7 +71,7 @@ var closeCodes = map[string]int{
 
 	SessionReplaced: CloseNormal,
 	ShuttingDown:    CloseGoingAway,
-	PongTimeout:     ClosePolicy,
+	PongTimeout:     CloseGoingAway,
 	SlowConsumer:    CloseTryLater,
 	Busy:            CloseTryLater,
 	Internal:        CloseInternal,
