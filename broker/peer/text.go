@@ -1,0 +1,61 @@
+package peer
+
+import (
+	"context"
+	"crypto/rand"
+	"encoding/base64"
+	"errors"
+	"unicode/utf8"
+
+	"meshbox/broker/identity"
+	"meshbox/broker/wire"
+)
+
+// Plain makes the body of a message that everybody may read: nonce and
+// base64 of UTF-8 text (protocol section 10).
+func Plain(text string) (nonce, ciphertext string) {
+	random := make([]byte, 24)
+	rand.Read(random) // never fails (crypto/rand)
+	return base64.StdEncoding.EncodeToString(random), base64.StdEncoding.EncodeToString([]byte(text))
+}
+
+// SendText sends text to target: sealed if that is a key, else readable by
+// everybody it reaches. The ack may be a refusal.
+func (c *Conn) SendText(ctx context.Context, target, text string) (*wire.Ack, error) {
+	m := wire.Send{TargetSpec: target, Priority: wire.PriorityNext, ClientMessageID: rand.Text()}
+	if identity.IsPublicKey(target) {
+		var err error
+		if m.Nonce, m.Ciphertext, err = c.key.Seal(target, []byte(text)); err != nil {
+			return nil, err
+		}
+		return c.Send(ctx, m)
+	}
+	m.Nonce, m.Ciphertext = Plain(text)
+	if target[0] == '#' {
+		m.BodyVersion = 1
+	}
+	return c.Send(ctx, m)
+}
+
+// ErrSealed says that a body cannot be read with the keys at hand.
+var ErrSealed = errors.New("the message is encrypted for another key")
+
+// Text returns the text of a push. A push does not say whether it was sealed,
+// so that is tried first; what is sealed for another key is ErrSealed.
+func (c *Conn) Text(p *wire.Push) (string, error) {
+	if p.Topic == "" {
+		if text, err := c.key.Open(p.SenderPubkey, p.Nonce, p.Ciphertext); err == nil {
+			return string(text), nil
+		}
+	}
+	return Decode(p.Ciphertext, p.BodyVersion)
+}
+
+// Decode returns the text of a readable body (version 0 or 1).
+func Decode(ciphertext string, bodyVersion int) (string, error) {
+	text, err := base64.StdEncoding.DecodeString(ciphertext)
+	if err != nil || bodyVersion > 1 || !utf8.Valid(text) {
+		return "", ErrSealed
+	}
+	return string(text), nil
+}
