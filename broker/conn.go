@@ -1,0 +1,215 @@
+package broker
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"io"
+	"log/slog"
+	"net/http"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/coder/websocket"
+
+	"meshbox/broker/wire"
+)
+
+// conn is one WebSocket connection.
+type conn struct {
+	b      *Broker
+	ws     *websocket.Conn // set before the connection is listed
+	tcp    *corkedConn     // below ws
+	out    *outbox
+	opened time.Time
+
+	lastPong atomic.Int64 // Unix ns
+
+	// owned by the read loop
+	log       *slog.Logger
+	presence  *presence // nil before a valid hello
+	helloGate *time.Timer
+	remember  *time.Timer // keeps the session key, see rememberAfter
+	badFrames int         // in a row
+	buffer    bytes.Buffer
+
+	// sends between Append and their ack
+	slots   chan struct{}  // one taken per send in flight
+	pending sync.WaitGroup // waited for by the read loop alone
+}
+
+// serveWS upgrades the request and serves the connection until it ends.
+func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
+	c := &conn{b: b, out: newOutbox(b.cfg.Limits), opened: time.Now(), slots: make(chan struct{}, sendsInFlight)}
+	c.log = b.log.With("remote", r.RemoteAddr)
+	if !b.enter() {
+		http.Error(w, "meshbox is shutting down; try again in a moment", http.StatusServiceUnavailable)
+		return
+	}
+	defer b.exit(c)
+	corking := &corkWriter{ResponseWriter: w}
+	ws, err := websocket.Accept(corking, r, &websocket.AcceptOptions{
+		// Same origin, or no Origin header (programs): a page of another origin
+		// cannot connect, although it has no cookie to ride on either.
+		CompressionMode: websocket.CompressionDisabled,
+		OnPongReceived:  func(context.Context, []byte) { c.lastPong.Store(time.Now().UnixNano()) },
+	})
+	if err != nil {
+		c.log.Debug("upgrade refused", "err", err)
+		return
+	}
+	ws.SetReadLimit(int64(b.cfg.Limits.MaxMessage + wire.FrameOverhead))
+	c.ws, c.tcp = ws, corking.conn
+	c.lastPong.Store(c.opened.UnixNano())
+	if !b.opened(c) {
+		ws.CloseNow()
+		return
+	}
+	c.serve()
+}
+
+// serve runs both loops and returns when the connection is gone.
+func (c *conn) serve() {
+	c.helloGate = time.AfterFunc(c.b.cfg.Limits.HelloTimeout, c.helloTooLate)
+	var writing sync.WaitGroup
+	writing.Go(c.writeLoop)
+
+	c.readLoop()
+
+	c.helloGate.Stop()
+	c.pending.Wait()
+	c.b.leave(c)
+	c.out.finish(ending{code: wire.CloseNormal})
+	writing.Wait()
+	c.ws.CloseNow()
+}
+
+// readLoop handles frames until the connection ends.
+func (c *conn) readLoop() {
+	for {
+		frame, err := c.readFrame()
+		if err != nil {
+			if !errors.Is(err, errEnded) {
+				c.log.Debug("connection ended", "err", err)
+			}
+			return
+		}
+		if !c.handle(frame) {
+			return
+		}
+	}
+}
+
+var errEnded = errors.New("ended")
+
+// readFrame returns the next frame; it is valid until the next call.
+func (c *conn) readFrame() ([]byte, error) {
+	_, reader, err := c.ws.Reader(context.Background())
+	if err != nil {
+		return nil, err
+	}
+	if c.buffer.Cap() > 16<<10 { // one large frame must not cost memory for ever
+		c.buffer = bytes.Buffer{}
+	}
+	c.buffer.Reset()
+	_, err = io.Copy(&c.buffer, reader)
+	return c.buffer.Bytes(), err
+}
+
+// writeLoop writes what the outbox holds, pings, and closes in the end.
+func (c *conn) writeLoop() {
+	limits := c.b.cfg.Limits
+	ping := time.NewTicker(limits.PingInterval)
+	defer ping.Stop()
+	var frames [][]byte
+	for {
+		var end *ending
+		select {
+		case <-c.out.bell:
+			frames, end = c.out.take(frames)
+		case <-ping.C:
+			c.ping()
+			continue
+		}
+		if end == nil || end.flush {
+			if !c.write(frames) {
+				return
+			}
+		}
+		if end != nil {
+			c.close(*end)
+			return
+		}
+		clear(frames) // frames are shared: let go of them
+	}
+}
+
+// write reports whether all frames went out.
+func (c *conn) write(frames [][]byte) bool {
+	c.tcp.cork()
+	for _, frame := range frames {
+		if err := c.ws.Write(context.Background(), websocket.MessageText, frame); err != nil {
+			c.ws.CloseNow() // the read loop notices
+			return false
+		}
+	}
+	if err := c.tcp.uncork(); err != nil {
+		c.ws.CloseNow()
+		return false
+	}
+	return true
+}
+
+// ping asks for a sign of life; the sweeper ends connections that give none. It
+// waits for the answer in the write loop: to a peer that does not answer there
+// is nothing to write, and one goroutine less per connection is worth a round
+// trip of delay every PingInterval.
+func (c *conn) ping() {
+	ctx, cancel := context.WithTimeout(context.Background(), pingPatience)
+	defer cancel()
+	_ = c.ws.Ping(ctx) // a late pong counts all the same, see OnPongReceived
+}
+
+// silence is how long the peer gave no sign of life.
+func (c *conn) silence(now time.Time) time.Duration {
+	return now.Sub(time.Unix(0, c.lastPong.Load()))
+}
+
+// close performs the closing handshake.
+func (c *conn) close(e ending) {
+	if err := c.ws.Close(websocket.StatusCode(e.code), e.reason); err != nil {
+		c.log.Debug("close", "err", err)
+	}
+}
+
+// send queues a message for the peer. One that does not keep up is cut off.
+func (c *conn) send(m wire.Message, reqID string) { c.sendFrame(wire.Encode(m, reqID)) }
+
+func (c *conn) sendFrame(frame []byte) {
+	if !c.out.add(frame) {
+		c.cut(wire.SlowConsumer)
+	}
+}
+
+// end closes the connection for a reason of the error table, after what waits
+// was written. It does not block and may be called by anyone, many times.
+func (c *conn) end(reason string) {
+	c.finish(ending{code: wire.CloseCode(reason), reason: reason, flush: true})
+}
+
+// cut closes a connection that does not take what waits for it.
+func (c *conn) cut(reason string) {
+	if c.finish(ending{code: wire.CloseCode(reason), reason: reason}) {
+		c.b.metrics.dropped.WithLabelValues(reason).Inc()
+	}
+}
+
+func (c *conn) finish(e ending) bool {
+	if !c.out.finish(e) {
+		return false
+	}
+	// A peer that reads nothing would hold the write loop for ever.
+	time.AfterFunc(closeGrace, func() { c.ws.CloseNow() })
+	return true
+}

@@ -1,0 +1,353 @@
+package broker
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+	"unicode/utf8"
+
+	"meshbox/broker/identity"
+	"meshbox/broker/store"
+	"meshbox/broker/wire"
+)
+
+// Sending (protocol section 5). A message goes to the disk first; the ack to
+// its sender and the pushes to its recipients follow the commit.
+
+// refusal is why a send was not accepted; its text is "<code>: <sentence>".
+// Daemons decide by words in it whether to retry: final ones contain forbidden,
+// not_found or invalid, passing ones none of those, nor unknown, auth, schema
+// or signature.
+type refusal struct{ code, sentence string }
+
+func (r *refusal) Error() string { return r.code + ": " + r.sentence }
+
+// handleSend checks a send and hands it to the store. It waits only while too
+// many of this connection are in flight.
+func (c *conn) handleSend(m *wire.Send, r request) {
+	began := time.Now()
+	p := c.presence
+	post := &store.Post{Message: store.Message{
+		ID: store.NewID(), MeshID: p.meshID, SenderMemberID: p.member.ID, SenderPubKey: p.key(), SenderName: p.name,
+		SenderType: p.client.PeerType, TargetSpec: m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
+		BodyVersion: m.BodyVersion, ReplyToID: m.ReplyToID, ClientMessageID: m.ClientMessageID, Fingerprint: m.RequestFingerprint,
+		CreatedAt: began,
+	}}
+	if post.Priority == "" {
+		post.Priority = wire.PriorityNext
+	}
+	refused := c.check(m)
+	if refused == nil {
+		refused = c.address(m, post)
+	}
+	if refused == nil && p.sessionKey != "" && !p.kept {
+		p.kept = true
+		c.b.rememberKey(p)
+	}
+	c.slots <- struct{}{}
+	c.pending.Add(1)
+	c.b.db.Append(post, refused, func(posted store.Posted, err error) {
+		c.acknowledge(m, r, post, err)
+		if err == nil && !posted.Duplicate {
+			c.b.metrics.routed.WithLabelValues(post.Priority).Inc()
+			c.b.deliver(c, post, posted.Audience)
+		}
+		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())
+		<-c.slots
+		c.pending.Done()
+	})
+}
+
+// acknowledge tells the sender what became of its message. It runs after the
+// commit: queued true is a promise.
+func (c *conn) acknowledge(m *wire.Send, r request, post *store.Post, err error) {
+	if err == nil {
+		r.answer(&wire.Ack{ID: m.ID, MessageID: post.ID, Queued: true})
+		return
+	}
+	why := explain(err, m.TargetSpec)
+	if _, expected := err.(*refusal); !expected && why.code == wire.Busy {
+		c.log.Error("message not stored", "err", err)
+	}
+	c.b.metrics.refused.WithLabelValues(why.code).Inc()
+	r.answer(&wire.Ack{ID: m.ID, Queued: false, Error: why.Error()})
+}
+
+// explain makes a refusal of what the store said.
+func explain(err error, target string) *refusal {
+	if own, ok := errors.AsType[*refusal](err); ok {
+		return own
+	}
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return notFound(target)
+	case errors.Is(err, store.ErrForbidden):
+		return &refusal{wire.Forbidden, "you may not post to this topic; join it as a member first"}
+	case errors.Is(err, store.ErrConflict):
+		return &refusal{wire.IdempotencyConflict, "invalid reuse of a client_message_id for another message; make a new one for each message"}
+	case errors.Is(err, store.ErrClosed):
+		return &refusal{wire.Busy, "meshbox is restarting, nothing was stored; send it again in a moment"}
+	case errors.Is(err, store.ErrFull):
+		return &refusal{wire.Busy, "the disk of the broker is full, nothing was stored; send it again when there is space"}
+	}
+	return &refusal{wire.Busy, "the broker could not write to its data file, nothing was stored; send it again later"}
+}
+
+func notFound(target string) *refusal {
+	return &refusal{wire.TargetNotFound, fmt.Sprintf("there is nobody and nothing here called %q; list_peers and topic_list show who and what is", wire.CleanLine(target, wire.MaxNameLen+4))}
+}
+
+// check refuses a send for its form alone.
+func (c *conn) check(m *wire.Send) error {
+	switch limit := c.b.cfg.Limits.MaxMessage; {
+	case len(m.Nonce)+len(m.Ciphertext)+len(m.TargetSpec) > limit:
+		return &refusal{wire.PayloadTooLarge, fmt.Sprintf("invalid size, at most %d bytes of nonce, ciphertext and target fit; send less, or in parts", limit)}
+	case m.Priority != "" && !wire.ValidPriority(m.Priority):
+		return &refusal{wire.InvalidPayload, "the priority must be now, next or low"}
+	case !wire.IsBase64(m.Nonce) || !wire.IsBase64(m.Ciphertext):
+		return &refusal{wire.InvalidPayload, "nonce and ciphertext must be standard base64 with padding"}
+	case len(m.ClientMessageID) > wire.MaxIDLen || len(m.RequestFingerprint) > wire.MaxIDLen || len(m.ID) > wire.MaxIDLen:
+		return &refusal{wire.InvalidPayload, fmt.Sprintf("ids and fingerprints have at most %d bytes", wire.MaxIDLen)}
+	case m.BodyVersion < 0 || m.BodyVersion > 2:
+		return &refusal{wire.InvalidPayload, "the bodyVersion must be 1 or 2"}
+	}
+	return nil
+}
+
+// address finds out whom a send is for.
+func (c *conn) address(m *wire.Send, post *store.Post) error {
+	spec := m.TargetSpec
+	needed := "broadcast"
+	if identity.IsPublicKey(spec) {
+		needed = "dm"
+	}
+	if !c.presence.caps.Allows(needed) {
+		return &refusal{wire.Forbidden, missingCapability(needed)}
+	}
+	switch {
+	case strings.HasPrefix(spec, "#"):
+		return addressTopic(spec[1:], m, post)
+	case spec == "*" || spec == "@all":
+		return c.addressMany(post, func(*presence) bool { return true }, nil)
+	case strings.HasPrefix(spec, "@"):
+		return c.addressGroup(groupName(spec), post)
+	case identity.IsPublicKey(spec):
+		return c.addressKey(spec, post)
+	}
+	return notFound(spec)
+}
+
+// addressTopic leaves finding the topic to the transaction that stores the
+// message.
+func addressTopic(ref string, m *wire.Send, post *store.Post) error {
+	if ref == "" {
+		return notFound("#")
+	}
+	post.TopicRef = ref
+	if post.BodyVersion == 0 {
+		post.BodyVersion = 1
+	}
+	post.Mentions = m.Mentions
+	if post.BodyVersion == 1 {
+		text, err := base64.StdEncoding.DecodeString(m.Ciphertext)
+		if err != nil || !utf8.Valid(text) {
+			return &refusal{wire.InvalidPayload, "the ciphertext of a version 1 body must be base64 of UTF-8 text"}
+		}
+		if m.Mentions == nil {
+			post.Mentions = mentionsIn(string(text))
+		}
+	}
+	if len(post.Mentions) > wire.MaxMentions {
+		post.Mentions = post.Mentions[:wire.MaxMentions]
+	}
+	return nil
+}
+
+var mention = regexp.MustCompile(`(?:^|[^\pL\pN@])@([\pL\pN][\pL\pN._-]*)`)
+
+// mentionsIn returns the distinct @names of a text, lower-cased.
+func mentionsIn(text string) (names []string) {
+	for _, match := range mention.FindAllStringSubmatch(text, 4*wire.MaxMentions) {
+		name := strings.TrimRight(strings.ToLower(match[1]), "._-")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// addressKey addresses the member or session that holds key.
+func (c *conn) addressKey(key string, post *store.Post) error {
+	c.b.mu.RLock()
+	r := c.b.rooms[post.MeshID]
+	if r != nil {
+		if p := r.bySession[key]; p != nil {
+			post.Recipients = []store.Recipient{{MemberID: p.member.ID, SessionKey: key}}
+			c.b.mu.RUnlock()
+			return nil
+		}
+	}
+	c.b.mu.RUnlock()
+	memberID, err := c.b.ownerOf(post.MeshID, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return notFound(key)
+	}
+	if err != nil {
+		return err
+	}
+	if !c.b.isHere(post.MeshID, memberID, c) {
+		return &refusal{wire.PeerOffline, "nobody with this key is connected; send it again when they are"}
+	}
+	post.Recipients = []store.Recipient{{MemberID: memberID}}
+	return nil
+}
+
+// ownerOf returns the active member that key is, or that used it for a session.
+func (b *Broker) ownerOf(meshID, key string) (memberID string, err error) {
+	member, err := b.db.MemberByKey(context.Background(), meshID, key)
+	if errors.Is(err, store.ErrNotFound) {
+		var session store.SessionKey
+		if session, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
+			member, err = b.db.MemberByID(context.Background(), meshID, session.MemberID)
+		}
+	}
+	if err == nil && !member.RevokedAt.IsZero() {
+		return "", store.ErrNotFound
+	}
+	return member.ID, err
+}
+
+// isHere reports whether a member has a connection other than c.
+func (b *Broker) isHere(meshID, memberID string, c *conn) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if r := b.rooms[meshID]; r != nil {
+		for p := range r.byMember[memberID] {
+			if p.conn != c {
+				return true
+			}
+		}
+	}
+	return false
+}
+
+// addressGroup addresses the members that are in a group or below it.
+func (c *conn) addressGroup(group string, post *store.Post) error {
+	if group == "" {
+		return notFound("@")
+	}
+	return c.addressMany(post, func(p *presence) bool { return p.inGroup(group) }, func() error {
+		known, err := c.b.db.GroupExists(context.Background(), post.MeshID, group)
+		switch {
+		case err != nil:
+			return err
+		case !known:
+			return notFound("@" + group)
+		}
+		return nil
+	})
+}
+
+// addressMany addresses the other members with a visible presence for which
+// matches is true. If there is none, empty decides whether that is an error;
+// nil means it is none.
+func (c *conn) addressMany(post *store.Post, matches func(*presence) bool, empty func() error) error {
+	own := false
+	c.b.mu.RLock()
+	if r := c.b.rooms[post.MeshID]; r != nil {
+		for memberID, presences := range r.byMember {
+			for p := range presences {
+				if !p.visible || !matches(p) {
+					continue
+				}
+				if own = own || memberID == post.SenderMemberID; memberID != post.SenderMemberID {
+					post.Recipients = append(post.Recipients, store.Recipient{MemberID: memberID})
+				}
+				break
+			}
+		}
+	}
+	c.b.mu.RUnlock()
+	if len(post.Recipients) > 0 || own || empty == nil {
+		return nil
+	}
+	if err := empty(); err != nil {
+		return err
+	}
+	return &refusal{wire.PeerOffline, "nobody of this group is connected; send it again when they are"}
+}
+
+// deliver pushes a stored message to the connections of its recipients. It runs
+// on the store's goroutine, in the order of commits, and does not block.
+func (b *Broker) deliver(from *conn, post *store.Post, audience []string) {
+	targets := b.targets(from, post, audience)
+	if len(targets) == 0 {
+		return
+	}
+	frame := wire.Encode(pushOf(post, from.presence), "")
+	for _, c := range targets {
+		c.sendFrame(frame)
+	}
+}
+
+// targets returns the connections a stored message goes to.
+func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns []*conn) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[post.MeshID]
+	if r == nil {
+		return nil
+	}
+	for _, memberID := range audience { // a topic: never back to its sender
+		if memberID != post.SenderMemberID {
+			conns = r.appendConns(conns, memberID, false)
+		}
+	}
+	direct := identity.IsPublicKey(post.TargetSpec)
+	for _, to := range post.Recipients {
+		if to.SessionKey == "" {
+			conns = r.appendConns(conns, to.MemberID, !direct)
+		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID {
+			conns = append(conns, p.conn)
+		}
+	}
+	return slices.DeleteFunc(conns, func(c *conn) bool { return c == from })
+}
+
+// appendConns adds the connections of a member; only visible ones if asked.
+// Broker.mu is held.
+func (r *room) appendConns(conns []*conn, memberID string, visibleOnly bool) []*conn {
+	for p := range r.byMember[memberID] {
+		if p.visible || !visibleOnly {
+			conns = append(conns, p.conn)
+		}
+	}
+	return conns
+}
+
+func pushOf(post *store.Post, from *presence) *wire.Push {
+	return &wire.Push{
+		MessageID: post.ID, MeshID: post.MeshID, SenderPubkey: post.SenderPubKey, SenderMemberPubkey: from.member.PubKey,
+		SenderMemberID: post.SenderMemberID, SenderName: post.SenderName, SenderPeerType: post.SenderType, Topic: post.TopicName,
+		ReplyToID: post.ReplyToID, Priority: post.Priority, Nonce: post.Nonce, Ciphertext: post.Ciphertext,
+		CreatedAt: wire.Time(post.CreatedAt), ClientMessageID: post.ClientMessageID, RequestFingerprint: post.Fingerprint,
+		BodyVersion: post.BodyVersion,
+	}
+}
+
+// handleClientAck settles a push. It is not waited for: an ack that is lost
+// means one more delivery, not one less.
+func (c *conn) handleClientAck(m *wire.ClientAck) {
+	if m.BrokerMessageID == "" {
+		return
+	}
+	p := c.presence
+	c.b.db.Ack(p.member.ID, p.sessionKey, m.BrokerMessageID, time.Now(), func(err error) {
+		c.log.Warn("client_ack not stored", "err", err)
+	})
+}

@@ -1,0 +1,373 @@
+package broker
+
+import (
+	"cmp"
+	"encoding/json"
+	"slices"
+	"strings"
+	"time"
+
+	"meshbox/broker/identity"
+	"meshbox/broker/store"
+	"meshbox/broker/wire"
+)
+
+// presence is one peer that is here: a connection, and what it says of itself.
+type presence struct {
+	// fixed at the hello
+	id          string
+	meshID      string
+	member      store.Member // as it was at the hello; its State is not kept up to date
+	sessionKey  string       // "" for a member connection without one; fixed by arrive
+	proven      bool         // the session key was proven by session_hello
+	name        string
+	client      wire.Client
+	caps        identity.Caps
+	connectedAt time.Time
+	conn        *conn
+
+	// owned by Broker.mu
+	status  string
+	summary string
+	groups  []wire.Group
+	visible bool
+	stats   json.RawMessage
+	profile *wire.Profile
+
+	// owned by the connection's read loop
+	kept bool // the session key is remembered by the store
+}
+
+// key is what the presence lists and sends under.
+func (p *presence) key() string {
+	if p.sessionKey != "" {
+		return p.sessionKey
+	}
+	return p.member.PubKey
+}
+
+// role is session for a proven session, else control-plane.
+func (p *presence) role() string {
+	if p.proven {
+		return wire.RoleSession
+	}
+	return wire.RoleControlPlane
+}
+
+// listing is the presence as peers_list shows it. Broker.mu is held.
+func (p *presence) listing() wire.Peer {
+	peer := wire.Peer{
+		Pubkey: p.key(), MemberPubkey: p.member.PubKey, DisplayName: p.name, Status: p.status,
+		Groups: slices.Clone(p.groups), SessionID: p.client.SessionID, ConnectedAt: wire.Time(p.connectedAt), CWD: p.client.CWD,
+		PeerRole: p.role(), Hostname: p.client.Hostname, PeerType: p.client.PeerType, Channel: p.client.Channel,
+		Model: p.client.Model, Stats: p.stats, Visible: p.visible, Profile: p.profile,
+	}
+	if peer.Groups == nil {
+		peer.Groups = []wire.Group{}
+	}
+	if p.summary != "" {
+		summary := p.summary // the listing outlives the lock
+		peer.Summary = &summary
+	}
+	return peer
+}
+
+// state is what is kept of the presence for its next hello. Broker.mu is held.
+func (p *presence) state(now time.Time) store.State {
+	return store.State{Groups: toJSON(p.groups), Summary: p.summary, Visible: p.visible, Stats: string(p.stats), LastSeenAt: now}
+}
+
+// inGroup reports whether the presence is in group or one below it
+// ("core/backend" is in "core"). Broker.mu is held.
+func (p *presence) inGroup(group string) bool {
+	return slices.ContainsFunc(p.groups, func(g wire.Group) bool { return isWithin(g.Name, group) })
+}
+
+// isWithin reports whether the group called name is group or lies below it.
+func isWithin(name, group string) bool {
+	return name == group || strings.HasPrefix(name, group+"/")
+}
+
+// room is one mesh's presences, indexed by all that addresses them. Broker.mu
+// guards it.
+type room struct {
+	all       map[string]*presence              // by presence id
+	bySession map[string]*presence              // by session key: one at most
+	byMember  map[string]map[*presence]struct{} // by member id
+}
+
+func newRoom() *room {
+	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}}
+}
+
+// replaced returns the presence whose place a new one takes: that of the same
+// session key, or of the same member with the same session id. It is never
+// another member's, so nobody can close anybody else's socket, and never a
+// proven one when the new one proved only the member.
+func (r *room) replaced(by *presence) *presence {
+	may := func(old *presence) bool { return old.member.ID == by.member.ID && (by.proven || !old.proven) }
+	if old := r.bySession[by.sessionKey]; old != nil && may(old) {
+		return old
+	}
+	if by.client.SessionID == "" {
+		return nil
+	}
+	for old := range r.byMember[by.member.ID] {
+		if old.client.SessionID == by.client.SessionID && may(old) {
+			return old
+		}
+	}
+	return nil
+}
+
+func (r *room) add(p *presence) {
+	r.all[p.id] = p
+	if p.sessionKey != "" {
+		r.bySession[p.sessionKey] = p
+	}
+	if r.byMember[p.member.ID] == nil {
+		r.byMember[p.member.ID] = map[*presence]struct{}{}
+	}
+	r.byMember[p.member.ID][p] = struct{}{}
+}
+
+// siblings returns the presences of p's member, p included if it is here.
+func (r *room) siblings(p *presence) map[*presence]struct{} {
+	if r == nil {
+		return map[*presence]struct{}{p: {}}
+	}
+	return r.byMember[p.member.ID]
+}
+
+// remove takes p out and reports whether it was in.
+func (r *room) remove(p *presence) bool {
+	if r.all[p.id] != p {
+		return false
+	}
+	delete(r.all, p.id)
+	if r.bySession[p.sessionKey] == p {
+		delete(r.bySession, p.sessionKey)
+	}
+	delete(r.byMember[p.member.ID], p)
+	if len(r.byMember[p.member.ID]) == 0 {
+		delete(r.byMember, p.member.ID)
+	}
+	return true
+}
+
+// full reports whether the mesh has no place for the peer that a hello claims
+// to be. The hello asks before it spends time on signatures; arrive has the last
+// word.
+func (b *Broker) full(meshID, memberKey, sessionKey, sessionID string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[meshID]
+	if r == nil || len(r.all) < b.cfg.Limits.MaxConnections {
+		return false
+	}
+	if r.bySession[sessionKey] != nil {
+		return false // it may take over
+	}
+	for _, p := range r.all {
+		if p.member.PubKey == memberKey && p.client.SessionID == sessionID {
+			return false
+		}
+	}
+	return true
+}
+
+// arrive makes p present and queues its first frame, in one step: nothing can
+// reach its connection before, and nothing is missed after. It returns the
+// presence whose place p takes, if any, and else an error code why there is no
+// place.
+func (b *Broker) arrive(p *presence, first func() []byte) (old *presence, refusal string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	r := b.rooms[p.meshID]
+	if r == nil {
+		r = newRoom()
+		b.rooms[p.meshID] = r
+	}
+	old = r.replaced(p)
+	if old == nil && len(r.all) >= b.cfg.Limits.MaxConnections {
+		return nil, wire.Capacity
+	}
+	if refusal := r.claimKey(p, old); refusal != "" {
+		return nil, refusal
+	}
+	if old != nil {
+		r.remove(old)
+		p.inherit(old)
+	}
+	r.add(p)
+	p.conn.sendFrame(first())
+	return old, ""
+}
+
+// claimKey settles who routes under p's session key if somebody else does. A
+// proof outranks a label; a label never takes from anyone.
+func (r *room) claimKey(p, old *presence) (refusal string) {
+	holder := r.bySession[p.sessionKey]
+	if holder == nil || holder == old {
+		return ""
+	}
+	switch {
+	case p.proven && !holder.proven:
+		holder.conn.end(wire.BadSessionPubkey)
+	case holder.member.ID == p.member.ID:
+		p.sessionKey = "" // its proven session is here: the label is not needed
+	default:
+		return wire.BadSessionPubkey
+	}
+	return ""
+}
+
+// inherit continues what a replaced presence of the same peer showed.
+func (p *presence) inherit(old *presence) {
+	p.status, p.summary, p.visible, p.stats, p.profile = old.status, old.summary, old.visible, old.stats, old.profile
+	if p.client.Groups == nil {
+		p.groups = old.groups
+	}
+}
+
+// leave ends the presence of a connection, if it still has one, and tells the
+// others.
+func (b *Broker) leave(c *conn) {
+	p := c.presence
+	if p == nil {
+		return
+	}
+	if c.remember != nil {
+		c.remember.Stop()
+	}
+	b.mu.Lock()
+	r := b.rooms[p.meshID]
+	present := r != nil && r.remove(p)
+	if present && len(r.all) == 0 {
+		delete(b.rooms, p.meshID)
+	}
+	state, event, visible := p.state(time.Now()), p.event(), p.visible
+	b.mu.Unlock()
+	if !present {
+		return // replaced: who took the place goes on with the state
+	}
+	b.keepState(p, state)
+	if visible {
+		b.tellOthers(p, wire.EventPeerLeft, event)
+	}
+}
+
+// keepState saves what a presence leaves behind. A session's state is kept
+// under its key once that is remembered, never under its member.
+func (b *Broker) keepState(p *presence, s store.State) {
+	key := ""
+	if p.proven {
+		key = p.sessionKey
+	}
+	if err := b.db.SaveState(p.meshID, p.member.ID, key, s); err != nil {
+		b.log.Warn("state of a presence not saved", "member", p.member.ID, "err", err)
+	}
+}
+
+// event is the eventData that announces p. Broker.mu is held, or p not yet
+// present.
+func (p *presence) event() wire.PeerEvent {
+	e := wire.PeerEvent{Name: p.name, Pubkey: p.key(), Groups: slices.Clone(p.groups)}
+	if e.Groups == nil {
+		e.Groups = []wire.Group{}
+	}
+	return e
+}
+
+// tellOthers pushes an event to every connection of the mesh but those of p's
+// own member. It may take eventDelay: when a thousand peers arrive at once, each
+// of a thousand write loops then wakes a few times instead of a thousand times,
+// and the hellos behind them are answered in time.
+func (b *Broker) tellOthers(p *presence, event string, data wire.PeerEvent) {
+	frame := wire.Encode(&wire.Push{
+		Subtype: "system", Event: event, EventData: json.RawMessage(toJSON(data)), MessageID: store.NewID(), MeshID: p.meshID,
+		SenderPubkey: "system", Priority: wire.PriorityLow, CreatedAt: wire.Time(time.Now()),
+	}, "")
+	for _, c := range b.connsExcept(p.meshID, p.member.ID) {
+		if !c.out.addQuietly(frame) {
+			c.cut(wire.SlowConsumer)
+		}
+	}
+	b.ringLater(p.meshID)
+}
+
+// ringLater wakes all write loops of a mesh after eventDelay, once for all the
+// events until then.
+func (b *Broker) ringLater(meshID string) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.ringing[meshID] {
+		return
+	}
+	b.ringing[meshID] = true
+	time.AfterFunc(eventDelay, func() {
+		b.mu.Lock()
+		delete(b.ringing, meshID)
+		b.mu.Unlock()
+		for _, c := range b.connsExcept(meshID, "") {
+			c.out.ring()
+		}
+	})
+}
+
+// connsExcept returns the connections of a mesh that are not of one member.
+func (b *Broker) connsExcept(meshID, memberID string) []*conn {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[meshID]
+	if r == nil {
+		return nil
+	}
+	conns := make([]*conn, 0, len(r.all))
+	for _, p := range r.all {
+		if p.member.ID != memberID {
+			conns = append(conns, p.conn)
+		}
+	}
+	return conns
+}
+
+// peers returns the listings a member may see, in the order they came.
+func (b *Broker) peers(meshID, memberID string) []wire.Peer {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	list := []wire.Peer{}
+	if r := b.rooms[meshID]; r != nil {
+		for _, p := range r.all {
+			if p.visible || p.member.ID == memberID {
+				list = append(list, p.listing())
+			}
+		}
+	}
+	slices.SortFunc(list, func(x, y wire.Peer) int {
+		return cmp.Or(strings.Compare(x.ConnectedAt, y.ConnectedAt), strings.Compare(x.Pubkey, y.Pubkey))
+	})
+	return list
+}
+
+func (b *Broker) countPresences() float64 {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	n := 0
+	for _, r := range b.rooms {
+		n += len(r.all)
+	}
+	return float64(n)
+}
+
+// toJSON is the text of v for a JSON column or field, "" for an empty list.
+func toJSON(v any) string {
+	if groups, ok := v.([]wire.Group); ok && groups == nil {
+		return ""
+	}
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("broker: " + err.Error()) // only structs and lists of ours come here
+	}
+	return string(text)
+}

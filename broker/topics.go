@@ -1,0 +1,186 @@
+package broker
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"meshbox/broker/store"
+	"meshbox/broker/wire"
+)
+
+// Topics (protocol section 7). What a member may see of them the store decides,
+// within the statement that reads them.
+
+func (r request) topicCreate(m *wire.TopicCreate) {
+	visibility := m.Visibility
+	if visibility == "" {
+		visibility = wire.VisibilityPublic
+	}
+	switch {
+	case !wire.ValidTopicName(m.Name):
+		r.fail(wire.InvalidArgs, "A topic's name is 1 to 50 of a-z, 0-9, _ and -, and starts with a letter or digit.")
+		return
+	case visibility != wire.VisibilityPublic && visibility != wire.VisibilityPrivate && visibility != wire.VisibilityDM:
+		r.fail(wire.InvalidArgs, "The visibility must be public, private or dm.")
+		return
+	}
+	p := r.presence
+	topic, created, err := r.b.db.CreateTopic(store.Topic{
+		ID: store.NewID(), MeshID: p.meshID, Name: m.Name, Description: wire.CleanLine(m.Description, wire.MaxTextLen),
+		Visibility: visibility, CreatedAt: time.Now(),
+	}, p.member.ID)
+	if err != nil {
+		r.topicFailed(err, m.Name, "this name is taken; choose another one")
+		return
+	}
+	r.answer(&wire.TopicCreated{Topic: wire.TopicRef{ID: topic.ID, Name: topic.Name, Visibility: topic.Visibility}, Created: created})
+}
+
+func (r request) topicList() {
+	views, err := r.b.db.Topics(context.Background(), r.presence.meshID, r.presence.member.ID)
+	if err != nil {
+		r.storeFailed(err)
+		return
+	}
+	response := &wire.TopicListResponse{Topics: make([]wire.TopicInfo, len(views))}
+	for i, v := range views {
+		response.Topics[i] = wire.TopicInfo{
+			ID: v.ID, Name: v.Name, Visibility: v.Visibility, MemberCount: v.Members, CreatedAt: wire.Time(v.CreatedAt),
+			Unread: v.Unread, LastMessageAt: wire.OptionalTime(v.LastMessageAt),
+		}
+		if v.Description != "" {
+			response.Topics[i].Description = &v.Description
+		}
+	}
+	r.answer(response)
+}
+
+func (r request) topicJoin(m *wire.TopicJoin) {
+	role, ok := topicRole(m.Role)
+	if !ok {
+		r.fail(wire.InvalidArgs, "The role must be member or observer.")
+		return
+	}
+	if err := r.b.db.JoinTopic(r.presence.meshID, r.presence.member.ID, m.Topic, role, time.Now()); err != nil {
+		r.topicFailed(err, m.Topic, "")
+		return
+	}
+	r.done()
+}
+
+func (r request) topicLeave(m *wire.TopicLeave) {
+	if err := r.b.db.LeaveTopic(r.presence.meshID, r.presence.member.ID, m.Topic); err != nil {
+		r.topicFailed(err, m.Topic, "#general is where everybody is; it can not be left")
+		return
+	}
+	r.done()
+}
+
+func (r request) topicInvite(m *wire.TopicInvite) {
+	role, ok := topicRole(m.Role)
+	if !ok {
+		r.fail(wire.InvalidArgs, "The role must be member or observer.")
+		return
+	}
+	p := r.presence
+	if err := r.b.db.InviteToTopic(p.meshID, p.member.ID, m.Topic, m.Member, role, time.Now()); err != nil {
+		r.topicFailed(err, m.Topic, "only a lead of the topic can add people to it")
+		return
+	}
+	r.done()
+}
+
+func (r request) topicMarkRead(m *wire.TopicMarkRead) {
+	if err := r.b.db.MarkRead(r.presence.meshID, r.presence.member.ID, m.Topic, time.Now()); err != nil {
+		r.topicFailed(err, m.Topic, "you are not in this topic; join it first")
+		return
+	}
+	r.done()
+}
+
+func (r request) topicMembers(m *wire.TopicMembers) {
+	topic, ok := r.findTopic(m.Topic)
+	if !ok {
+		return
+	}
+	members, err := r.b.db.TopicMembers(context.Background(), topic.ID)
+	if err != nil {
+		r.storeFailed(err)
+		return
+	}
+	response := &wire.TopicMembersResponse{Topic: m.Topic, Members: make([]wire.TopicMemberInfo, len(members))}
+	for i, tm := range members {
+		response.Members[i] = wire.TopicMemberInfo{
+			MemberID: tm.MemberID, Pubkey: tm.PubKey, DisplayName: tm.DisplayName, Role: tm.Role,
+			JoinedAt: wire.Time(tm.JoinedAt), LastReadAt: wire.OptionalTime(tm.LastReadAt),
+		}
+	}
+	r.answer(response)
+}
+
+func (r request) topicHistory(m *wire.TopicHistory) {
+	limit := m.Limit
+	switch {
+	case limit == 0:
+		limit = wire.DefaultHistory
+	case limit < 0 || limit > wire.MaxHistory:
+		r.fail(wire.InvalidArgs, fmt.Sprintf("The limit must be 1 to %d.", wire.MaxHistory))
+		return
+	}
+	topic, ok := r.findTopic(m.Topic)
+	if !ok {
+		return
+	}
+	messages, err := r.b.db.History(context.Background(), topic.ID, m.BeforeID, limit)
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		r.fail(wire.InvalidArgs, "The topic has no message with the id given as beforeId.")
+		return
+	case err != nil:
+		r.storeFailed(err)
+		return
+	}
+	response := &wire.TopicHistoryResponse{Topic: m.Topic, Messages: make([]wire.HistoryMessage, len(messages))}
+	for i, msg := range messages {
+		response.Messages[i] = wire.HistoryMessage{
+			ID: msg.ID, SenderPubkey: msg.SenderPubKey, SenderMemberID: msg.SenderMemberID, SenderName: msg.SenderName,
+			SenderPeerType: msg.SenderType, Nonce: msg.Nonce, Ciphertext: msg.Ciphertext, BodyVersion: msg.BodyVersion,
+			ReplyToID: msg.ReplyToID, CreatedAt: wire.Time(msg.CreatedAt), ClientMessageID: msg.ClientMessageID,
+		}
+	}
+	r.answer(response)
+}
+
+// findTopic returns the topic a request names, or answers that there is none.
+func (r request) findTopic(ref string) (store.Topic, bool) {
+	topic, _, err := r.b.db.Topic(context.Background(), r.presence.meshID, r.presence.member.ID, ref)
+	if err != nil {
+		r.topicFailed(err, ref, "")
+		return topic, false
+	}
+	return topic, true
+}
+
+// topicFailed answers a request on a topic that the store refused; forbidden is
+// why, if that was it.
+func (r request) topicFailed(err error, ref, forbidden string) {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		r.fail(wire.TopicNotFound, fmt.Sprintf("topic %q not found; topic_list shows those you may see", wire.CleanLine(ref, wire.MaxNameLen)))
+	case errors.Is(err, store.ErrForbidden):
+		r.fail(wire.Forbidden, forbidden)
+	default:
+		r.storeFailed(err)
+	}
+}
+
+// topicRole is the role a request asks for, member if it names none. Nobody
+// becomes a lead by asking.
+func topicRole(asked string) (string, bool) {
+	if asked == "" {
+		return wire.TopicMember, true
+	}
+	return asked, asked == wire.TopicMember || asked == wire.TopicObserver
+}
