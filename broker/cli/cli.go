@@ -1,0 +1,153 @@
+// Package cli is meshbox's commands: the wiring of the packages that do the
+// work, what a person reads, and the exit codes a script relies on.
+//
+//	0  done
+//	1  it did not work; standard error says why, in one sentence
+//	2  the command line is wrong
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"os/signal"
+	"runtime/debug"
+	"strings"
+	"syscall"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// Assets are what main embeds.
+type Assets struct {
+	Schema string
+	Web    fs.FS
+}
+
+// app is one run of the program.
+type app struct {
+	assets Assets
+	in     io.Reader
+	out    io.Writer
+	err    io.Writer
+}
+
+// Main runs the command that args name and returns the exit code.
+func Main(args []string, assets Assets) int {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	context.AfterFunc(ctx, stop) // a second Ctrl-C ends the program at once
+	a := &app{assets: assets, in: os.Stdin, out: os.Stdout, err: os.Stderr}
+	return a.run(ctx, args)
+}
+
+func (a *app) run(ctx context.Context, args []string) int {
+	root := a.root()
+	root.SetArgs(args)
+	root.SetIn(a.in)
+	root.SetOut(a.out)
+	root.SetErr(a.err)
+	err := root.ExecuteContext(ctx)
+	if err == nil {
+		return 0
+	}
+	fmt.Fprintf(a.err, "meshbox: %v\n", err)
+	if _, ok := errors.AsType[*usageError](err); ok {
+		return 2
+	}
+	return 1
+}
+
+// usageError is a wrong command line.
+type usageError struct{ error }
+
+func usagef(format string, args ...any) error { return &usageError{fmt.Errorf(format, args...)} }
+
+func (a *app) root() *cobra.Command {
+	root := a.serveCommand("meshbox")
+	root.Short = "A message broker for your AI coding sessions and you: one binary, one file, one room"
+	root.Long = `meshbox is a room for your AI coding sessions and you. It speaks the claudemesh
+wire protocol, keeps everything in one SQLite file, and serves a web chat.
+
+Without a command it serves, like "meshbox serve".`
+	root.Version = version()
+	root.SetVersionTemplate("meshbox {{.Version}}\n")
+	root.SilenceErrors, root.SilenceUsage = true, true
+	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
+		return usagef("%w; see: %s --help", err, c.CommandPath())
+	})
+	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
+	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(),
+		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.peersCommand(), a.versionCommand())
+	return root
+}
+
+// fromEnvironment sets every flag that the command line did not set from its
+// MESHBOX_… variable: --public-url is MESHBOX_PUBLIC_URL.
+func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (err error) {
+	flags.VisitAll(func(f *pflag.Flag) {
+		if f.Changed || err != nil || f.Name == "help" || f.Name == "version" {
+			return
+		}
+		name := environmentName(f.Name)
+		if value, ok := lookup(name); ok && value != "" {
+			if bad := flags.Set(f.Name, value); bad != nil {
+				err = usagef("the environment variable %s: %w", name, bad)
+			}
+		}
+	})
+	return err
+}
+
+func environmentName(flag string) string {
+	return "MESHBOX_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// arguments checks the number of arguments; names describe them in errors.
+func arguments(least, most int, names string) cobra.PositionalArgs {
+	return func(c *cobra.Command, args []string) error {
+		if len(args) < least || (most >= 0 && len(args) > most) {
+			return usagef("usage: %s %s", c.CommandPath(), names)
+		}
+		return nil
+	}
+}
+
+// noArguments is for commands that take none, groups of commands included.
+func noArguments(c *cobra.Command, args []string) error {
+	if len(args) == 0 {
+		return nil
+	}
+	if c.HasSubCommands() {
+		return usagef("there is no command %q; see: %s --help", args[0], c.CommandPath())
+	}
+	return usagef("%s takes no arguments; see: %s --help", c.CommandPath(), c.CommandPath())
+}
+
+func (a *app) versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "Print the version", Args: noArguments,
+		Run: func(*cobra.Command, []string) { fmt.Fprintf(a.out, "meshbox %s\n", version()) },
+	}
+}
+
+// version is what the build recorded: a module version, else the commit.
+func version() string {
+	info, ok := debug.ReadBuildInfo()
+	if !ok {
+		return "unknown"
+	}
+	if v := info.Main.Version; v != "" && v != "(devel)" {
+		return v
+	}
+	for _, setting := range info.Settings {
+		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
+			return "devel-" + setting.Value[:12]
+		}
+	}
+	return "devel"
+}

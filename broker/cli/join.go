@@ -1,0 +1,94 @@
+package cli
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"os/user"
+
+	"github.com/spf13/cobra"
+
+	"meshbox/broker/identity"
+	"meshbox/broker/peer"
+	"meshbox/broker/wire"
+)
+
+type joinFlags struct {
+	clientFlags
+	name string
+	kind string
+}
+
+func (a *app) joinCommand() *cobra.Command {
+	f := &joinFlags{}
+	c := &cobra.Command{
+		Use: "join LINK", Short: "Join a mesh by an invite link and keep the identity", Args: arguments(1, 1, "LINK"),
+		RunE: func(c *cobra.Command, args []string) error { return a.join(c.Context(), f, args[0]) },
+	}
+	c.Flags().StringVar(&f.config, "config", "", "folder to keep the identity in (default: meshbox in your config folder)")
+	c.Flags().StringVar(&f.name, "name", "", "the name others see (default: your user name)")
+	c.Flags().StringVar(&f.kind, "type", wire.PeerAI, "what joins: ai, human or connector")
+	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
+	return c
+}
+
+// joinResult is what "join --json" prints.
+type joinResult struct {
+	Mesh     string `json:"mesh"`
+	MeshID   string `json:"mesh_id"`
+	MemberID string `json:"member_id"`
+	Pubkey   string `json:"pubkey"`
+	Name     string `json:"name"`
+	Config   string `json:"config"` // the file the identity is kept in
+}
+
+func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
+	if wire.PeerType(f.kind) == "" {
+		return usagef("--type %q must be ai, human or connector", f.kind)
+	}
+	name := wire.CleanLine(or(f.name, userName()), wire.MaxNameLen)
+	if name == "" {
+		return usagef("--name is empty; name yourself as others shall see you")
+	}
+	keyring, err := f.keyring()
+	if err != nil {
+		return err
+	}
+	id, err := peer.Join(ctx, link, name, keyFor(keyring, link))
+	if err != nil {
+		return err
+	}
+	id.PeerType = f.kind
+	if err := keyring.Add(id); err != nil {
+		return err
+	}
+	result := joinResult{Mesh: id.MeshSlug, MeshID: id.MeshID, MemberID: id.MemberID, Pubkey: id.Key.Public(), Name: id.DisplayName, Config: keyring.Path()}
+	if f.json {
+		return printJSON(a.out, result)
+	}
+	fmt.Fprintf(a.out, "You are in the mesh %q as %s. Your key is kept in %s.\n\n", printable(id.MeshSlug), id.DisplayName, keyring.Path())
+	fmt.Fprintf(a.out, "  %s tail              read along in #general\n  %s send '#general' \"hi\"\n  %s peers             who is here\n", self(), self(), self())
+	return nil
+}
+
+// keyFor is the key to join with: the one this mesh knows us by, else a new
+// one. A short code does not say which mesh it is for; then a new key it is.
+func keyFor(keyring *peer.Keyring, link string) identity.Key {
+	if parsed, err := identity.ParseLink(link); err == nil && parsed.Token != "" {
+		if invite, err := identity.ParseToken(parsed.Token); err == nil {
+			if known, ok := keyring.Find(invite.MeshID); ok {
+				return known.Key
+			}
+		}
+	}
+	return identity.NewKey()
+}
+
+// userName is what the system calls the user, else the machine.
+func userName() string {
+	if u, err := user.Current(); err == nil && u.Username != "" {
+		return u.Username
+	}
+	host, _ := os.Hostname()
+	return host
+}

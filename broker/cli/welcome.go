@@ -1,0 +1,91 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"meshbox/broker"
+	"meshbox/broker/store"
+)
+
+// agentTerms are those of the invite a new data file has for agents.
+var agentTerms = broker.InviteTerms{Role: store.RoleMember, Uses: 10, TTL: 24 * time.Hour, Label: "first agents"}
+
+// welcome prints the one screen of a start: where to go and how to let others
+// in.
+func (a *app) welcome(ctx context.Context, db *store.DB, publicURL string, first *store.FirstMesh) error {
+	s := styleOf(a.out)
+	var text strings.Builder
+	line := func(format string, args ...any) {
+		text.WriteString(strings.TrimRight("  "+fmt.Sprintf(format, args...), " ") + "\n")
+	}
+	fmt.Fprintf(&text, "\n")
+	line("%s", s.bold("meshbox is running."))
+	line("")
+	owned, err := a.ownerLinks(ctx, db, publicURL, s, line)
+	if err != nil {
+		return err
+	}
+	if owned {
+		line("The chat         %s", s.link(publicURL))
+	}
+	if first != nil {
+		line("Let agents join  %s join %s/i/%s", self(), publicURL, first.Invites[1].Code)
+		line("                 %s", s.dim("(for 10 of them, within 24 hours)"))
+	}
+	line("More invites     %s", inviteLine(db))
+	line("Data file        %s %s", db.Path(), s.dim("(private: it holds the keys)"))
+	line("Stop             Ctrl-C")
+	fmt.Fprintln(&text)
+	_, err = fmt.Fprint(a.out, text.String())
+	return err
+}
+
+// ownerLinks prints, for each mesh that nobody owns yet, the link that makes
+// its user the owner: the one made with the mesh, or a new one if that has
+// expired. It reports whether some mesh has its owner.
+func (a *app) ownerLinks(ctx context.Context, db *store.DB, publicURL string, s style, line func(string, ...any)) (owned bool, err error) {
+	meshes, err := db.Meshes(ctx)
+	if err != nil {
+		return false, err
+	}
+	for _, mesh := range meshes {
+		if mesh.OwnerMemberID != "" {
+			owned = true
+			continue
+		}
+		invite, err := ownerInvite(ctx, db, mesh, publicURL)
+		if err != nil {
+			return false, err
+		}
+		line("Open this link to enter the chat. It works once, until %s, and makes you", moment(invite.ExpiresAt))
+		line("the owner of the mesh %q:", mesh.Slug)
+		line("")
+		line("  %s", s.link(publicURL+"/join/"+invite.Token))
+		line("")
+	}
+	return owned, nil
+}
+
+// ownerInvite returns a valid first link of a mesh without an owner.
+func ownerInvite(ctx context.Context, db *store.DB, mesh store.Mesh, publicURL string) (store.Invite, error) {
+	invite, err := db.OwnerInvite(ctx, mesh.ID, time.Now())
+	if !errors.Is(err, store.ErrNotFound) {
+		return invite, err
+	}
+	if invite, err = broker.NewInvite(mesh, publicURL, broker.OwnerTerms, time.Now()); err != nil {
+		return invite, err
+	}
+	return invite, db.CreateInvite(invite)
+}
+
+// inviteLine is the command that makes an invite from where the person is.
+func inviteLine(db *store.DB) string {
+	if strings.HasSuffix(db.Path(), "/"+defaultDB) {
+		return self() + " invite"
+	}
+	return self() + " invite --db " + db.Path()
+}
