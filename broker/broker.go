@@ -52,7 +52,7 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
-	tick := time.NewTicker(sweepEvery)
+	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3))
 	defer tick.Stop()
 	for {
 		select {
@@ -68,7 +68,7 @@ func (b *Broker) Run(ctx context.Context) {
 func (b *Broker) sweep(now time.Time) {
 	for _, c := range b.allConns() {
 		if c.silence(now) > b.cfg.Limits.PongTimeout {
-			c.cut(wire.PongTimeout)
+			c.abandon(wire.PongTimeout)
 		}
 	}
 	for what, drop := range map[string]func(time.Time) error{"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys} {

@@ -205,6 +205,15 @@ func (c *conn) cut(reason string) {
 	}
 }
 
+// abandon cuts the socket of a peer that is gone: there is nobody to say goodbye
+// to.
+func (c *conn) abandon(reason string) {
+	if c.out.finish(ending{code: wire.CloseCode(reason), reason: reason}) {
+		c.b.metrics.dropped.WithLabelValues(reason).Inc()
+	}
+	time.AfterFunc(0, func() { c.ws.CloseNow() }) // it may wait for the write loop
+}
+
 func (c *conn) finish(e ending) bool {
 	if !c.out.finish(e) {
 		return false

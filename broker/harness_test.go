@@ -229,15 +229,26 @@ func (g *guest) next() *wire.Push {
 	}
 }
 
-// wantQuiet checks that nothing was pushed but what is given: an echo through
-// the broker proves that all earlier pushes are here.
-func (g *guest) wantQuiet() {
+// wantQuiet checks that no message was pushed; presence events are no matter.
+// An answer of the broker proves that all earlier pushes are here.
+func (g *guest) wantQuiet() { g.t.Helper(); g.wantNone(false) }
+
+// wantNoEvents checks that nothing at all was pushed, presence events included.
+func (g *guest) wantNoEvents() {
+	g.t.Helper()
+	time.Sleep(2 * eventDelay) // events may wait that long to leave together
+	g.wantNone(true)
+}
+
+func (g *guest) wantNone(events bool) {
 	g.t.Helper()
 	ask[*wire.PeersList](g, &wire.ListPeers{})
 	for {
 		select {
 		case push := <-g.Pushes():
-			g.t.Errorf("%s got an unexpected push: %s %s %s", g.id.DisplayName, push.Event, push.Topic, push.Ciphertext)
+			if events || push.Subtype != "system" {
+				g.t.Errorf("%s got an unexpected push: %s %s %s", g.id.DisplayName, push.Event, push.Topic, push.Ciphertext)
+			}
 		default:
 			return
 		}

@@ -302,7 +302,7 @@ func TestSessionKeyTakesOverSilently(t *testing.T) {
 	bob.wantEvent(wire.EventPeerJoined, "ann")
 	second := h.dial(ann, peer.Options{Session: key})
 	first.wantClosed(1000, wire.SessionReplaced)
-	bob.wantQuiet()
+	bob.wantNoEvents()
 	bob.say(key.Public(), "psst")
 	second.wantPush("psst")
 	if n := h.countPresences(); n != 2 {

@@ -2,9 +2,10 @@ package peer
 
 import (
 	"context"
-	"crypto/rand"
+	cryptorand "crypto/rand"
 	"errors"
 	"fmt"
+	"math/rand/v2"
 	"sync"
 	"time"
 
@@ -76,9 +77,22 @@ func (r *Rejected) Final() bool {
 
 // Dial connects, says hello and waits for its answer. An error of the broker is
 // a *Rejected.
+//
+// Two hellos that one key signs in the same millisecond are the same bytes, and
+// the broker takes the second for a replay: then it is said again.
 func Dial(ctx context.Context, o Options) (*Conn, error) {
 	ctx, cancel := context.WithTimeout(ctx, helloTimeout)
 	defer cancel()
+	for {
+		c, err := dial(ctx, o)
+		if rejected, ok := errors.AsType[*Rejected](err); !ok || rejected.Code != wire.Replayed || ctx.Err() != nil {
+			return c, err
+		}
+		time.Sleep(time.Millisecond + rand.N(5*time.Millisecond))
+	}
+}
+
+func dial(ctx context.Context, o Options) (*Conn, error) {
 	ws, _, err := websocket.Dial(ctx, o.Identity.BrokerURL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the broker at %s: %w; is it running?", o.Identity.BrokerURL, err)
@@ -144,7 +158,7 @@ func (o Options) hello(now time.Time) wire.Message {
 		client.PeerType = o.Identity.PeerType
 	}
 	if client.SessionID == "" {
-		client.SessionID = rand.Text()
+		client.SessionID = cryptorand.Text()
 	}
 	client.Capabilities = append(client.Capabilities, wire.CapClientAck)
 	if o.Session.IsZero() {

@@ -255,3 +255,9 @@ func (db *DB) Waiting(ctx context.Context) (n int, err error) {
 	err = db.row(ctx, &n, `SELECT count(*) FROM delivery WHERE acked_at IS NULL`)
 	return n, err
 }
+
+// CountNotifications returns how many unread notifications a member has.
+func (db *DB) CountNotifications(ctx context.Context, memberID string) (n int, err error) {
+	err = db.row(ctx, &n, `SELECT count(*) FROM notification WHERE member_id = ? AND read_at IS NULL`, memberID)
+	return n, err
+}

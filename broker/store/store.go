@@ -172,8 +172,8 @@ func (db *DB) Created() bool { return db.created }
 
 // Ping reports whether the database answers.
 func (db *DB) Ping(ctx context.Context) error {
-	var one int
-	return db.row(ctx, &one, "SELECT 1 FROM setting LIMIT 1")
+	var meshes int
+	return db.row(ctx, &meshes, "SELECT count(*) FROM mesh")
 }
 
 // SchemaCurrent reports whether the file has the schema this program knows.
