@@ -114,8 +114,8 @@ func (c *conn) memberHello(h *wire.Hello, now time.Time) (*presence, *rejection)
 // admitMember looks up who a verified hello belongs to.
 func (c *conn) admitMember(h *wire.Hello, now time.Time) (*presence, *rejection) {
 	member, err := c.b.db.MemberByKey(context.Background(), h.MeshID, h.Pubkey)
-	if errors.Is(err, store.ErrNotFound) && c.b.db.BindClaim(h.MeshID, h.MemberID, h.Pubkey, now) == nil {
-		member, err = c.b.db.MemberByKey(context.Background(), h.MeshID, h.Pubkey)
+	if errors.Is(err, store.ErrNotFound) {
+		member, err = c.bindClaim(h, now)
 	}
 	if rejected := judge(member, err); rejected != nil {
 		return nil, rejected
@@ -133,6 +133,23 @@ func (c *conn) admitMember(h *wire.Hello, now time.Time) (*presence, *rejection)
 	}
 	p.restore(member.State)
 	return p, nil
+}
+
+// bindClaim gives the key of a hello to the place it names, if that was claimed
+// by short code and waits for its key. It looks before it writes: anybody can
+// sign a hello with a key of their own.
+func (c *conn) bindClaim(h *wire.Hello, now time.Time) (store.Member, error) {
+	member, err := c.b.db.MemberByID(context.Background(), h.MeshID, h.MemberID)
+	if err != nil {
+		return member, err
+	}
+	if member.PubKey != "" {
+		return member, store.ErrNotFound
+	}
+	if err := c.b.db.BindClaim(h.MeshID, h.MemberID, h.Pubkey, now); err != nil {
+		return member, err
+	}
+	return c.b.db.MemberByKey(context.Background(), h.MeshID, h.Pubkey)
 }
 
 // judge refuses who is no active member.

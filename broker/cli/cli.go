@@ -55,7 +55,7 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
-	fmt.Fprintf(a.err, "meshbox: %v\n", err)
+	fmt.Fprintf(a.err, "meshbox: %s\n", printable(err.Error())) // it may quote names and folders of others
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}
@@ -78,11 +78,13 @@ Without a command it serves, like "meshbox serve".`
 	root.SetVersionTemplate("meshbox {{.Version}}\n")
 	root.SilenceErrors, root.SilenceUsage = true, true
 	root.SetFlagErrorFunc(func(c *cobra.Command, err error) error {
-		return usagef("%w; see: %s --help", err, c.CommandPath())
+		return usagef("%w; see: %s --help", badFlag(err), c.CommandPath())
 	})
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(),
-		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.peersCommand(), a.versionCommand())
+		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.peersCommand(), a.versionCommand(), a.completionCommand(root))
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(helpCommand(root))
 	return root
 }
 
@@ -95,8 +97,8 @@ func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 		}
 		name := environmentName(f.Name)
 		if value, ok := lookup(name); ok && value != "" {
-			if bad := flags.Set(f.Name, value); bad != nil {
-				err = usagef("the environment variable %s: %w", name, bad)
+			if flags.Set(f.Name, value) != nil {
+				err = usagef("the environment variable %s: %w", name, badValue(f, value))
 			}
 		}
 	})
@@ -105,6 +107,20 @@ func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (
 
 func environmentName(flag string) string {
 	return "MESHBOX_" + strings.ToUpper(strings.ReplaceAll(flag, "-", "_"))
+}
+
+// badFlag makes a sentence of what pflag says of a command line.
+func badFlag(err error) error {
+	if bad, ok := errors.AsType[*pflag.InvalidValueError](err); ok {
+		return badValue(bad.GetFlag(), bad.GetValue())
+	}
+	return err
+}
+
+// badValue says what a flag takes, instead of how Go failed to parse it.
+func badValue(f *pflag.Flag, value string) error {
+	takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s, 10m or 168h", "bool": "true or false"}
+	return fmt.Errorf("--%s %q must be %s", f.Name, value, takes[f.Value.Type()])
 }
 
 // arguments checks the number of arguments; names describe them in errors.
@@ -132,6 +148,42 @@ func (a *app) versionCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "version", Short: "Print the version", Args: noArguments,
 		Run: func(*cobra.Command, []string) { fmt.Fprintf(a.out, "meshbox %s\n", version()) },
+	}
+}
+
+// helpCommand replaces cobra's own, which calls a wrong name a success.
+func helpCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "help [COMMAND]", Short: "Say more about a command",
+		RunE: func(_ *cobra.Command, args []string) error {
+			about, rest, err := root.Find(args)
+			if err != nil || len(rest) > 0 {
+				return usagef("there is no command %q; see: %s --help", strings.Join(args, " "), root.Name())
+			}
+			about.InitDefaultHelpFlag()
+			return about.Help()
+		},
+	}
+}
+
+// completionCommand is one command with an argument instead of cobra's four.
+func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
+	return &cobra.Command{
+		Use: "completion SHELL", Short: "Print a script that completes commands in bash, zsh, fish or powershell",
+		Args: arguments(1, 1, "bash|zsh|fish|powershell"),
+		RunE: func(c *cobra.Command, args []string) error {
+			switch args[0] {
+			case "bash":
+				return root.GenBashCompletionV2(a.out, true)
+			case "zsh":
+				return root.GenZshCompletion(a.out)
+			case "fish":
+				return root.GenFishCompletion(a.out, true)
+			case "powershell":
+				return root.GenPowerShellCompletionWithDesc(a.out)
+			}
+			return usagef("the shell %q must be bash, zsh, fish or powershell", args[0])
+		},
 	}
 }
 

@@ -2,9 +2,14 @@ package cli
 
 import (
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
+	"maps"
+	"net"
 	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/spf13/cobra"
@@ -31,12 +36,14 @@ func (f *clientFlags) add(c *cobra.Command) {
 }
 
 func (f *clientFlags) keyring() (*peer.Keyring, error) {
-	folder := f.config
+	folder, err := f.config, error(nil)
 	if folder == "" {
-		var err error
-		if folder, err = peer.DefaultFolder(); err != nil {
-			return nil, err
-		}
+		folder, err = peer.DefaultFolder()
+	} else {
+		folder, err = filepath.Abs(folder)
+	}
+	if err != nil {
+		return nil, err
 	}
 	return peer.OpenKeyring(folder)
 }
@@ -51,66 +58,45 @@ func (f *clientFlags) options() (peer.Options, error) {
 	if err != nil {
 		return peer.Options{}, err
 	}
-	client := wire.Client{PID: float64(os.Getpid()), Channel: channel}
+	// One session id for all connections of a run: after a cut the new one takes
+	// the place of the old one, which the broker may not have missed yet.
+	client := wire.Client{PID: float64(os.Getpid()), Channel: channel, SessionID: rand.Text()}
 	client.CWD, _ = os.Getwd()
 	client.Hostname, _ = os.Hostname()
 	return peer.Options{Identity: id, Client: client}, nil
 }
 
-// connect dials once, for commands that ask and leave.
-func (f *clientFlags) connect(ctx context.Context) (*peer.Conn, error) {
+// session is the connection of a command that asks and leaves.
+type session struct {
+	*peer.Conn
+	id string
+}
+
+// connect dials once.
+func (f *clientFlags) connect(ctx context.Context) (*session, error) {
 	o, err := f.options()
 	if err != nil {
 		return nil, err
 	}
-	return peer.Dial(ctx, o)
-}
-
-// resolve turns what a person calls a recipient into a target: "#topic",
-// "@group", "*" and keys stay, a name must be that of exactly one peer.
-func resolve(ctx context.Context, c *peer.Conn, name string) (string, error) {
-	switch {
-	case name == "":
-		return "", usagef("the recipient is missing")
-	case name == "*", strings.HasPrefix(name, "#"), strings.HasPrefix(name, "@"), identity.IsPublicKey(name):
-		return name, nil
-	}
-	peers, err := listPeers(ctx, c)
+	c, err := peer.Dial(ctx, o)
 	if err != nil {
-		return "", err
+		return nil, unreachable(err, o.Identity.BrokerURL)
 	}
-	found := map[string]string{} // key → how to tell it from others
-	var here []string
-	for _, p := range peers {
-		if p.Pubkey == c.Key() {
-			continue
-		}
-		if strings.EqualFold(p.DisplayName, name) {
-			found[p.Pubkey] = fmt.Sprintf("%s (%s, %s)", p.Pubkey, p.DisplayName, or(p.CWD, "no folder"))
-		}
-		here = append(here, p.DisplayName)
-	}
-	return single(name, found, here)
+	return &session{c, o.Client.SessionID}, nil
 }
 
-func single(name string, found map[string]string, here []string) (string, error) {
-	switch len(found) {
-	case 0:
-		return "", fmt.Errorf("nobody called %q is here; connected are: %s (topics start with #, groups with @)", name, or(strings.Join(here, ", "), "nobody"))
-	case 1:
-		for key := range found {
-			return key, nil
-		}
+// unreachable shortens what net says of a broker that does not answer, which
+// names every layer and the address twice.
+func unreachable(err error, url string) error {
+	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
+		return fmt.Errorf("cannot reach the broker at %s (%w); is it running?", url, failed.Err)
 	}
-	var candidates []string
-	for _, candidate := range found {
-		candidates = append(candidates, candidate)
-	}
-	return "", fmt.Errorf("%d peers are called %q; name one by its key: %s", len(found), name, strings.Join(candidates, ", "))
+	return err
 }
 
-func listPeers(ctx context.Context, c *peer.Conn) ([]wire.Peer, error) {
-	answer, err := c.Request(ctx, &wire.ListPeers{})
+// others returns the peers that are connected, without this command itself.
+func (s *session) others(ctx context.Context) ([]wire.Peer, error) {
+	answer, err := s.Request(ctx, &wire.ListPeers{})
 	if err != nil {
 		return nil, err
 	}
@@ -118,5 +104,50 @@ func listPeers(ctx context.Context, c *peer.Conn) ([]wire.Peer, error) {
 	if !ok {
 		return nil, errors.New("the broker answered list_peers with something else; update meshbox on both sides")
 	}
-	return list.Peers, nil
+	others := []wire.Peer{}
+	for _, p := range list.Peers {
+		if p.SessionID != s.id {
+			others = append(others, p)
+		}
+	}
+	return others, nil
+}
+
+// minPrefix is how much of a key tells it from a name, in hex digits.
+const minPrefix = 8
+
+// resolve turns what a person calls a recipient into a target: "#topic",
+// "@group", "*" and whole keys stay; a name, or the start of a key, must be that
+// of exactly one peer.
+func (s *session) resolve(ctx context.Context, name string) (string, error) {
+	if name == "*" || strings.HasPrefix(name, "#") || strings.HasPrefix(name, "@") || identity.IsPublicKey(name) {
+		return name, nil
+	}
+	peers, err := s.others(ctx)
+	if err != nil {
+		return "", err
+	}
+	return single(name, peers)
+}
+
+// single returns the key of the one peer called name.
+func single(name string, peers []wire.Peer) (string, error) {
+	found := map[string]string{} // key → how to tell it from others
+	var here []string
+	for _, p := range peers {
+		if strings.EqualFold(p.DisplayName, name) || len(name) >= minPrefix && strings.HasPrefix(p.Pubkey, name) {
+			found[p.Pubkey] = fmt.Sprintf("%s (%s, %s)", p.Pubkey, p.DisplayName, or(p.CWD, "no folder"))
+		}
+		here = append(here, p.DisplayName)
+	}
+	keys := slices.Sorted(maps.Keys(found))
+	switch len(keys) {
+	case 0:
+		slices.Sort(here)
+		return "", fmt.Errorf("nobody called %q is here; connected are: %s (topics start with #, groups with @)", name, or(strings.Join(slices.Compact(here), ", "), "nobody"))
+	case 1:
+		return keys[0], nil
+	}
+	candidates := slices.Sorted(maps.Values(found))
+	return "", fmt.Errorf("%d peers are called %q; name one by its key: %s", len(keys), name, strings.Join(candidates, ", "))
 }

@@ -44,7 +44,15 @@ func (f *dataFlags) addJSON(c *cobra.Command) {
 }
 
 // open opens the data file beside a server that may be running.
-func (f *dataFlags) open() (*store.DB, error) { return store.Open(f.db, store.Options{}) }
+func (f *dataFlags) open() (*store.DB, error) {
+	if f.db == "" {
+		return nil, errNoDB
+	}
+	return store.Open(f.db, store.Options{})
+}
+
+// errNoDB: the empty path would be taken for the current folder.
+var errNoDB = usagef("--db is empty; name the data file")
 
 // url is the base of links: the flag's, else what the server said last.
 func (f *dataFlags) url(ctx context.Context, db *store.DB) (string, error) {

@@ -4,6 +4,7 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -62,6 +63,8 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 		return usagef("--uses must be at least 1")
 	case f.ttl < time.Second:
 		return usagef("--ttl must be at least 1s; a week is 168h")
+	case f.qr && f.json:
+		return usagef("--qr and --json do not go together")
 	}
 	db, err := f.open()
 	if err != nil {
@@ -117,21 +120,38 @@ func times(n int) string {
 	return fmt.Sprintf("works %d times", n)
 }
 
-// printQR prints text as a QR code: two modules per character, dark on light
-// whatever the terminal's colours are, with the quiet zone readers need.
+// quietZone is the white around a QR code, in modules; the standard asks for 4.
+const quietZone = 4
+
+// printQR prints text as a QR code, two modules per character. The blocks are
+// the white parts, in white on black if there are colours; without, the code is
+// dark on light only on dark terminals, which readers mostly forgive.
 func printQR(w io.Writer, text string) error {
 	code, err := qr.Encode(text, qr.M)
 	if err != nil {
 		return fmt.Errorf("the link does not fit a QR code: %w", err)
 	}
-	const quiet = 2
-	glyphs := map[[2]bool]string{{false, false}: "█", {false, true}: "▀", {true, false}: "▄", {true, true}: " "}
+	s := styleOf(w)
 	fmt.Fprintln(w)
-	for y := -quiet; y < code.Size+quiet; y += 2 {
-		for x := -quiet; x < code.Size+quiet; x++ {
-			fmt.Fprint(w, glyphs[[2]bool{code.Black(x, y), code.Black(x, y+1)}])
+	for y := -quietZone; y < code.Size+quietZone; y += 2 {
+		var row strings.Builder
+		for x := -quietZone; x < code.Size+quietZone; x++ {
+			row.WriteString(glyph(code.Black(x, y), code.Black(x, y+1)))
 		}
-		fmt.Fprintln(w)
+		fmt.Fprintln(w, s.wrap("97;40", row.String()))
 	}
 	return nil
+}
+
+// glyph is one character with an upper and a lower module.
+func glyph(upperBlack, lowerBlack bool) string {
+	switch {
+	case upperBlack && lowerBlack:
+		return " "
+	case upperBlack:
+		return "▄"
+	case lowerBlack:
+		return "▀"
+	}
+	return "█"
 }

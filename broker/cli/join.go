@@ -2,15 +2,25 @@ package cli
 
 import (
 	"context"
+	"encoding/json"
 	"fmt"
+	"io"
+	"net/http"
 	"os"
 	"os/user"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
 	"meshbox/broker/wire"
+)
+
+// Bounds of asking what a short link stands for.
+const (
+	followTimeout = 15 * time.Second
+	maxAnswer     = 64 << 10 // bytes
 )
 
 type joinFlags struct {
@@ -54,9 +64,12 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if err != nil {
 		return err
 	}
+	if link, err = followShort(ctx, link); err != nil {
+		return err
+	}
 	id, err := peer.Join(ctx, link, name, keyFor(keyring, link))
 	if err != nil {
-		return err
+		return unreachable(err, linkHost(link))
 	}
 	id.PeerType = f.kind
 	if err := keyring.Add(id); err != nil {
@@ -67,21 +80,78 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 		return printJSON(a.out, result)
 	}
 	fmt.Fprintf(a.out, "You are in the mesh %q as %s. Your key is kept in %s.\n\n", printable(id.MeshSlug), id.DisplayName, keyring.Path())
-	fmt.Fprintf(a.out, "  %s tail              read along in #general\n  %s send '#general' \"hi\"\n  %s peers             who is here\n", self(), self(), self())
-	return nil
+	return table(a.out, nil, hints(f.config))
+}
+
+// hints are what to do next, as the person may copy it.
+func hints(config string) [][]string {
+	with := ""
+	if config != "" {
+		with = " --config " + shellWord(config)
+	}
+	return [][]string{
+		{"  " + self() + " tail" + with, "read along in #general"},
+		{"  " + self() + " send" + with + " '#general' hi", "say something there"},
+		{"  " + self() + " peers" + with, "see who is connected"},
+	}
 }
 
 // keyFor is the key to join with: the one this mesh knows us by, else a new
-// one. A short code does not say which mesh it is for; then a new key it is.
+// one.
 func keyFor(keyring *peer.Keyring, link string) identity.Key {
-	if parsed, err := identity.ParseLink(link); err == nil && parsed.Token != "" {
-		if invite, err := identity.ParseToken(parsed.Token); err == nil {
-			if known, ok := keyring.Find(invite.MeshID); ok {
-				return known.Key
-			}
+	if invite, err := inviteIn(link); err == nil {
+		if known, ok := keyring.Find(invite.MeshID); ok {
+			return known.Key
 		}
 	}
 	return identity.NewKey()
+}
+
+// inviteIn reads the invite inside a full link.
+func inviteIn(link string) (identity.Invite, error) {
+	parsed, err := identity.ParseLink(link)
+	if err != nil {
+		return identity.Invite{}, err
+	}
+	return identity.ParseToken(parsed.Token)
+}
+
+// followShort turns a short link into the full one it stands for. It must be
+// known before a key is chosen: with a new key, joining the same mesh again
+// would make a second member and lose the first one's key.
+func followShort(ctx context.Context, link string) (string, error) {
+	parsed, err := identity.ParseLink(link)
+	if err != nil || parsed.Code == "" {
+		return link, err
+	}
+	ctx, cancel := context.WithTimeout(ctx, followTimeout)
+	defer cancel()
+	request, err := http.NewRequestWithContext(ctx, http.MethodGet, parsed.Base+"/api/public/invite-code/"+parsed.Code, nil)
+	if err != nil {
+		return "", err
+	}
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		return "", unreachable(err, parsed.Base)
+	}
+	defer response.Body.Close()
+	var answer struct {
+		Found bool   `json:"found"`
+		Token string `json:"token"`
+	}
+	switch err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer); {
+	case err != nil:
+		return "", fmt.Errorf("%s answered %s, and not as a meshbox does; check the link", parsed.Base, response.Status)
+	case !answer.Found:
+		return "", fmt.Errorf("there is no invite with the code %s at %s; ask for a new one", parsed.Code, parsed.Base)
+	}
+	return "ic://join/" + answer.Token, nil
+}
+
+// linkHost is where a full link leads, for errors.
+func linkHost(link string) string {
+	invite, _ := inviteIn(link)
+	return invite.BrokerURL
 }
 
 // userName is what the system calls the user, else the machine.

@@ -67,7 +67,7 @@ func (a *app) meshList(ctx context.Context, f *dataFlags) error {
 			}
 		}
 		entries = append(entries, e)
-		rows = append(rows, []string{e.Name, fmt.Sprint(e.Members), or(e.Owner, "-"), moment(mesh.CreatedAt), e.ID})
+		rows = append(rows, []string{e.Name, fmt.Sprint(e.Members), e.Owner, moment(mesh.CreatedAt), e.ID})
 	}
 	if f.json {
 		return printJSON(a.out, entries)
@@ -117,12 +117,4 @@ func (a *app) meshCreate(ctx context.Context, f *dataFlags, name string) error {
 	}
 	fmt.Fprintf(a.out, "The mesh %q is ready. This link works once, for 24 hours, and makes its user the\nowner:\n\n%s\n", name, styleOf(a.out).link(i.Link))
 	return nil
-}
-
-// or returns text, or instead if that is empty.
-func or(text, instead string) string {
-	if text == "" {
-		return instead
-	}
-	return text
 }

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"text/tabwriter"
 	"time"
+	"unicode"
 
 	"golang.org/x/term"
 )
@@ -37,15 +38,22 @@ func (s style) wrap(code, text string) string {
 	return "\x1b[" + code + "m" + text + "\x1b[0m"
 }
 
-// printJSON writes one object on one line.
-func printJSON(w io.Writer, v any) error { return json.NewEncoder(w).Encode(v) }
+// printJSON writes one object on one line; text stays as readable as it is.
+func printJSON(w io.Writer, v any) error {
+	encoder := json.NewEncoder(w)
+	encoder.SetEscapeHTML(false)
+	return encoder.Encode(v)
+}
 
-// table prints rows under a head, in columns.
+// table prints rows under a head, if there is one, in columns.
 func table(w io.Writer, head []string, rows [][]string) error {
 	columns := tabwriter.NewWriter(w, 0, 0, 2, ' ', 0)
-	for _, row := range append([][]string{head}, rows...) {
+	if head != nil {
+		rows = append([][]string{head}, rows...)
+	}
+	for _, row := range rows {
 		for i, cell := range row {
-			row[i] = printable(cell)
+			row[i] = or(printable(cell), "-")
 		}
 		fmt.Fprintln(columns, strings.Join(row, "\t"))
 	}
@@ -53,23 +61,28 @@ func table(w io.Writer, head []string, rows [][]string) error {
 }
 
 // printable makes text from others safe for a terminal: no escape sequences,
-// line breaks or other control characters.
+// line breaks or other control characters, none that turn the direction of
+// reading, none that end a line for some programs only.
 func printable(text string) string {
 	return strings.Map(func(r rune) rune {
-		if r < 0x20 || r >= 0x7f && r < 0xa0 {
+		switch {
+		case unicode.IsControl(r), r == '\u2028', r == '\u2029':
 			return ' '
+		case unicode.Is(unicode.Bidi_Control, r):
+			return -1
 		}
 		return r
 	}, text)
 }
 
-// printableLines is printable that keeps line breaks and tabs.
+// printableLines is printable that keeps line breaks and tabs. Lines after the
+// first are indented: none can pass for a message of its own.
 func printableLines(text string) string {
 	lines := strings.Split(text, "\n")
 	for i, line := range lines {
-		lines[i] = strings.ReplaceAll(printable(strings.ReplaceAll(line, "\t", "    ")), "\r", "")
+		lines[i] = printable(strings.ReplaceAll(strings.TrimSuffix(line, "\r"), "\t", "    "))
 	}
-	return strings.Join(lines, "\n")
+	return strings.Join(lines, "\n      ")
 }
 
 // moment is a local date and time, "-" for none.
@@ -78,6 +91,25 @@ func moment(t time.Time) string {
 		return "-"
 	}
 	return t.Local().Format("2006-01-02 15:04")
+}
+
+// or returns text, or instead if that is empty.
+func or(text, instead string) string {
+	if text == "" {
+		return instead
+	}
+	return text
+}
+
+// shellWord is text as one word of a shell's command line.
+func shellWord(text string) string {
+	special := func(r rune) bool {
+		return !unicode.IsLetter(r) && !unicode.IsDigit(r) && !strings.ContainsRune("/._-+:=@%,"+string(filepath.Separator), r)
+	}
+	if text != "" && !strings.ContainsFunc(text, special) {
+		return text
+	}
+	return "'" + strings.ReplaceAll(text, "'", `'\''`) + "'"
 }
 
 // self is how a person calls this program, for the lines they may copy.
@@ -97,5 +129,5 @@ func self() string {
 	if cwd, err := os.Getwd(); err == nil && filepath.Dir(path) == cwd {
 		return "." + string(filepath.Separator) + filepath.Base(path)
 	}
-	return path
+	return shellWord(path)
 }

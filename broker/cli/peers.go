@@ -23,15 +23,9 @@ func (a *app) peers(ctx context.Context, f *clientFlags) error {
 		return err
 	}
 	defer c.Close()
-	all, err := listPeers(ctx, c)
+	others, err := c.others(ctx)
 	if err != nil {
 		return err
-	}
-	others := all[:0]
-	for _, p := range all {
-		if p.Pubkey != c.Key() { // this command itself is no news
-			others = append(others, p)
-		}
 	}
 	if f.json {
 		return printJSON(a.out, others)
@@ -42,7 +36,7 @@ func (a *app) peers(ctx context.Context, f *clientFlags) error {
 		if p.Summary != nil {
 			summary = *p.Summary
 		}
-		rows = append(rows, []string{p.DisplayName, or(p.PeerType, "-"), p.Status, since(p.ConnectedAt), shortKey(p.Pubkey), summary})
+		rows = append(rows, []string{p.DisplayName, p.PeerType, p.Status, since(p.ConnectedAt), shortKey(p.Pubkey), summary})
 	}
 	return table(a.out, []string{"NAME", "TYPE", "STATUS", "SINCE", "KEY", "SUMMARY"}, rows)
 }

@@ -6,9 +6,11 @@ import (
 	"fmt"
 	"io"
 	"strings"
+	"unicode/utf8"
 
 	"github.com/spf13/cobra"
 
+	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -18,7 +20,7 @@ func (a *app) sendCommand() *cobra.Command {
 		Use: "send TARGET [TEXT...]", Short: "Send a message to a topic, a group, everyone or a peer",
 		Long: `Send a message. TARGET is '#topic', '@group', '*' for everyone, or a peer by its
 name or key; to a peer it is encrypted. Without TEXT, or with "-", the text comes
-from standard input.`,
+from standard input. Put -- before a TEXT that begins with -.`,
 		Example: "  meshbox send '#general' \"the build is green\"\n  git log -1 | meshbox send '#general'",
 		Args:    arguments(1, -1, "TARGET [TEXT...]"),
 		RunE:    func(c *cobra.Command, args []string) error { return a.send(c.Context(), f, args[0], args[1:]) },
@@ -34,6 +36,9 @@ type sent struct {
 }
 
 func (a *app) send(ctx context.Context, f *clientFlags, name string, words []string) error {
+	if name == "" {
+		return usagef("the recipient is empty; name a '#topic', a '@group', '*' or a peer")
+	}
 	text, err := a.messageText(words)
 	if err != nil {
 		return err
@@ -43,11 +48,14 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 		return err
 	}
 	defer c.Close()
-	target, err := resolve(ctx, c, name)
+	target, err := c.resolve(ctx, name)
 	if err != nil {
 		return err
 	}
 	ack, err := c.SendText(ctx, target, text)
+	if closed, ok := errors.AsType[*peer.Rejected](err); ok && closed.Close == wire.CloseTooBig {
+		return errors.New("not sent: payload_too_large: the message is larger than this broker takes; send less, or in parts")
+	}
 	if err != nil {
 		return err
 	}
@@ -61,21 +69,30 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 	return nil
 }
 
-// messageText is the words, or standard input up to the largest message.
+// maxText bounds what is read from standard input, in bytes: no broker can be
+// told to take more (--max-message-bytes). It is not cut there but refused.
+const maxText = maxMessage
+
+// messageText is the words, or standard input.
 func (a *app) messageText(words []string) (string, error) {
 	text := strings.Join(words, " ")
 	if len(words) == 0 || text == "-" {
 		if isTerminal(a.in) {
 			fmt.Fprintln(a.err, "Type the message, then Ctrl-D.")
 		}
-		input, err := io.ReadAll(io.LimitReader(a.in, 16*wire.DefaultMaxMessage))
+		input, err := io.ReadAll(io.LimitReader(a.in, maxText+1))
 		if err != nil {
 			return "", fmt.Errorf("cannot read standard input: %w", err)
 		}
-		text = strings.TrimRight(string(input), "\n")
+		text = strings.TrimRight(string(input), "\r\n")
 	}
-	if strings.TrimSpace(text) == "" {
+	switch {
+	case strings.TrimSpace(text) == "":
 		return "", errors.New("the message is empty; nothing was sent")
+	case len(text) > maxText:
+		return "", fmt.Errorf("the message has more than %d bytes, which no broker takes; nothing was sent", maxText)
+	case !utf8.ValidString(text):
+		return "", errors.New("the message is not UTF-8 text; nothing was sent")
 	}
 	return text, nil
 }

@@ -7,6 +7,7 @@ import (
 	"log/slog"
 	"net"
 	"net/http"
+	"os"
 	"syscall"
 	"time"
 
@@ -22,6 +23,7 @@ const (
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeader         = 16 << 10 // bytes
+	maxMessage        = 16 << 20 // bytes, the most --max-message-bytes may be
 )
 
 // serveFlags are those of the server.
@@ -54,18 +56,25 @@ func (a *app) serveCommand(name string) *cobra.Command {
 	return c
 }
 
-// check refuses values that cannot work.
+// check refuses values that cannot work, before anything has happened.
 func (f *serveFlags) check() error {
 	l := f.limits
 	switch {
-	case l.MaxMessage < 1024 || l.MaxMessage > 16<<20:
-		return usagef("--max-message-bytes must be 1024 to 16777216")
+	case f.db == "":
+		return errNoDB
+	case l.MaxMessage < 1024 || l.MaxMessage > maxMessage:
+		return usagef("--max-message-bytes must be 1024 to %d", maxMessage)
 	case l.MaxConnections < 1:
 		return usagef("--max-connections must be at least 1")
 	case l.HelloTimeout <= 0 || l.PingInterval <= 0:
 		return usagef("--hello-timeout and --ping-interval must be more than 0")
 	case l.PongTimeout <= l.PingInterval:
 		return usagef("--pong-timeout must be longer than --ping-interval")
+	}
+	if f.publicURL != "" {
+		var err error
+		f.publicURL, err = checkPublicURL(f.publicURL)
+		return err
 	}
 	return nil
 }
@@ -85,12 +94,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		return listenError(f.listen, err)
 	}
 	defer listener.Close()
-	publicURL := derivePublicURL(listener.Addr())
-	if f.publicURL != "" {
-		if publicURL, err = checkPublicURL(f.publicURL); err != nil {
-			return err
-		}
-	}
+	publicURL := or(f.publicURL, derivePublicURL(listener.Addr()))
 	db, first, err := a.openData(f.db, publicURL, log)
 	if err != nil {
 		return err
@@ -180,17 +184,20 @@ func listenError(address string, err error) error {
 	if wrapped, ok := errors.AsType[*net.OpError](err); ok {
 		err = wrapped.Err
 	}
+	if _, ok := errors.AsType[*os.SyscallError](err); ok {
+		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", address, err)
+	}
 	return usagef("--listen %q: %w; write it as ADDRESS:PORT, such as 127.0.0.1:7900", address, err)
 }
 
 // logger writes to standard error.
 func (a *app) logger(format, level string) (*slog.Logger, error) {
-	var options slog.HandlerOptions
-	var parsed slog.Level
-	if err := parsed.UnmarshalText([]byte(level)); err != nil {
+	levels := map[string]slog.Level{"debug": slog.LevelDebug, "info": slog.LevelInfo, "warn": slog.LevelWarn, "error": slog.LevelError}
+	least, ok := levels[level]
+	if !ok {
 		return nil, usagef("--log-level %q must be debug, info, warn or error", level)
 	}
-	options.Level = parsed
+	options := slog.HandlerOptions{Level: least}
 	if format == "" {
 		format = "json"
 		if isTerminal(a.err) {

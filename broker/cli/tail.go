@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -54,36 +55,34 @@ type line struct {
 
 // tailing is one run of the command, over all its connections.
 type tailing struct {
-	a     *app
-	flags *tailFlags
-	topic string
-	last  string // id of the newest topic message shown
-	shown map[string]bool
+	a      *app
+	flags  *tailFlags
+	broker string // its URL
+	topic  string
+	caught bool   // up with the topic once
+	last   string // id of the newest topic message seen
+	shown  map[string]bool
 }
 
 func (a *app) tail(ctx context.Context, f *tailFlags, topic string) error {
 	if f.history < 0 || f.history > wire.MaxHistory {
 		return usagef("--history must be 0 to %d", wire.MaxHistory)
 	}
-	if len(topic) > 0 && topic[0] == '#' {
-		topic = topic[1:]
+	if topic = strings.TrimPrefix(topic, "#"); topic == "" {
+		return usagef("the topic is empty; name one, such as general")
 	}
 	o, err := f.options()
 	if err != nil {
 		return err
 	}
-	t := &tailing{a: a, flags: f, topic: topic, shown: map[string]bool{}}
-	first := true
-	err = peer.Stay(ctx, o, func(ctx context.Context, c *peer.Conn) error {
-		first = false
-		return t.follow(ctx, c)
-	}, func(err error, wait time.Duration) {
-		fmt.Fprintf(a.err, "meshbox: %v; trying again in %s\n", err, wait.Round(100*time.Millisecond))
-	})
-	if ctx.Err() != nil || (err == nil && !first) {
-		return nil
-	}
-	return err
+	t := &tailing{a: a, flags: f, broker: o.Identity.BrokerURL, topic: topic, shown: map[string]bool{}}
+	return peer.Stay(ctx, o, t.follow, t.paused)
+}
+
+// paused says why nothing comes in for now.
+func (t *tailing) paused(err error, wait time.Duration) {
+	why := printable(unreachable(err, t.broker).Error())
+	fmt.Fprintf(t.a.err, "meshbox: %s; trying again in %s\n", why, wait.Round(100*time.Millisecond))
 }
 
 // follow shows what one connection brings until it ends.
@@ -95,49 +94,85 @@ func (t *tailing) follow(ctx context.Context, c *peer.Conn) error {
 		select {
 		case <-ctx.Done():
 			return nil
-		case <-c.Done():
-			return c.Err()
 		case push := <-c.Pushes():
-			if push.Subtype != "system" && (push.Topic == "" || push.Topic == t.topic) {
-				if err := t.show(pushLine(c, push)); err != nil {
-					return err
-				}
-			}
-			if err := c.Ack(ctx, push); err != nil {
+			if err := t.receive(ctx, c, push); err != nil {
 				return err
 			}
+		case <-c.Done():
+			return t.rest(ctx, c)
 		}
 	}
+}
+
+// rest shows what came in before a connection ended.
+func (t *tailing) rest(ctx context.Context, c *peer.Conn) error {
+	for {
+		select {
+		case push := <-c.Pushes():
+			if err := t.receive(ctx, c, push); err != nil {
+				return err
+			}
+		default:
+			return c.Err()
+		}
+	}
+}
+
+func (t *tailing) receive(ctx context.Context, c *peer.Conn, push *wire.Push) error {
+	if push.Subtype != "system" && (push.Topic == "" || push.Topic == t.topic) {
+		if err := t.show(pushLine(c, push)); err != nil {
+			return err
+		}
+	}
+	// An ack that cannot be written is no error of its own: the connection is
+	// ending, and follow learns why.
+	_ = c.Ack(ctx, push)
+	return nil
 }
 
 // catchUp shows earlier messages: as many as asked for at the start, those
 // missed after a reconnect.
 func (t *tailing) catchUp(ctx context.Context, c *peer.Conn) error {
-	limit := t.flags.history
-	if t.last != "" {
-		limit = wire.MaxHistory
-	}
-	request := &wire.TopicHistory{Topic: t.topic, Limit: max(limit, 1)}
-	answer, err := c.Request(ctx, request)
+	messages, err := t.history(ctx, c)
 	if err != nil {
 		return err // also the way to learn that there is no such topic
 	}
-	history, ok := answer.(*wire.TopicHistoryResponse)
-	if !ok {
-		return errors.New("the broker answered topic_history with something else; update meshbox on both sides")
+	switch seen := slices.IndexFunc(messages, func(m wire.HistoryMessage) bool { return m.ID == t.last }); {
+	case seen >= 0:
+		messages = messages[:seen]
+	case !t.caught && len(messages) > 0:
+		t.last = messages[0].ID // also when it is not shown
+		messages = messages[:min(t.flags.history, len(messages))]
+	case len(messages) == wire.MaxHistory:
+		fmt.Fprintf(t.a.err, "meshbox: more than %d messages were missed; here are the latest\n", wire.MaxHistory)
 	}
-	messages := history.Messages
-	if missed := slices.IndexFunc(messages, func(m wire.HistoryMessage) bool { return m.ID == t.last }); missed >= 0 {
-		messages = messages[:missed]
-	} else if limit < len(messages) {
-		messages = messages[:limit]
-	}
+	t.caught = true
 	for _, m := range slices.Backward(messages) {
 		if err := t.show(historyLine(t.topic, m)); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// history asks for the topic's latest messages, newest first.
+func (t *tailing) history(ctx context.Context, c *peer.Conn) ([]wire.HistoryMessage, error) {
+	limit := wire.MaxHistory
+	if !t.caught {
+		limit = max(t.flags.history, 1)
+	}
+	answer, err := c.Request(ctx, &wire.TopicHistory{Topic: t.topic, Limit: limit})
+	if err != nil {
+		if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Code == wire.Busy {
+			c.Close() // worth another try, which Stay makes of a connection that ended
+		}
+		return nil, err
+	}
+	history, ok := answer.(*wire.TopicHistoryResponse)
+	if !ok {
+		return nil, errors.New("the broker answered topic_history with something else; update meshbox on both sides")
+	}
+	return history.Messages, nil
 }
 
 func historyLine(topic string, m wire.HistoryMessage) line {

@@ -4,10 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"strings"
 	"time"
 
 	"meshbox/broker"
+	"meshbox/broker/identity"
 	"meshbox/broker/store"
 )
 
@@ -70,10 +72,15 @@ func (a *app) ownerLinks(ctx context.Context, db *store.DB, publicURL string, s 
 	return owned, nil
 }
 
-// ownerInvite returns a valid first link of a mesh without an owner.
+// ownerInvite returns a valid first link of a mesh without an owner: the last
+// one, unless it leads to where the server was before.
 func ownerInvite(ctx context.Context, db *store.DB, mesh store.Mesh, publicURL string) (store.Invite, error) {
 	invite, err := db.OwnerInvite(ctx, mesh.ID, time.Now())
-	if !errors.Is(err, store.ErrNotFound) {
+	if err == nil {
+		if inside, bad := identity.ParseToken(invite.Token); bad == nil && inside.BrokerURL == broker.BrokerURL(publicURL) {
+			return invite, nil
+		}
+	} else if !errors.Is(err, store.ErrNotFound) {
 		return invite, err
 	}
 	if invite, err = broker.NewInvite(mesh, publicURL, broker.OwnerTerms, time.Now()); err != nil {
@@ -84,8 +91,8 @@ func ownerInvite(ctx context.Context, db *store.DB, mesh store.Mesh, publicURL s
 
 // inviteLine is the command that makes an invite from where the person is.
 func inviteLine(db *store.DB) string {
-	if strings.HasSuffix(db.Path(), "/"+defaultDB) {
+	if here, err := filepath.Abs(defaultDB); err == nil && here == db.Path() {
 		return self() + " invite"
 	}
-	return self() + " invite --db " + db.Path()
+	return self() + " invite --db " + shellWord(db.Path())
 }
