@@ -55,6 +55,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, context.Canceled) && ctx.Err() != nil {
+		err = errors.New("interrupted")
+	}
 	fmt.Fprintf(a.err, "meshbox: %s\n", printable(err.Error())) // it may quote names and folders of others
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2

@@ -37,7 +37,7 @@ func (a *app) inviteCommand() *cobra.Command {
 	c.Flags().StringVar(&f.role, "role", store.RoleMember, "what who joins becomes: member or admin")
 	c.Flags().IntVar(&f.uses, "uses", 1, "how many may join by it")
 	c.Flags().DurationVar(&f.ttl, "ttl", 7*24*time.Hour, "how long it is valid")
-	c.Flags().StringVar(&f.name, "name", "", "what to call it in lists")
+	c.Flags().StringVar(&f.name, "name", "", "a label to keep with it")
 	c.Flags().BoolVar(&f.qr, "qr", false, "print the link as a QR code too")
 	return c
 }

@@ -67,7 +67,8 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if link, err = followShort(ctx, link); err != nil {
 		return err
 	}
-	id, err := peer.Join(ctx, link, name, keyFor(keyring, link))
+	key, again := keyFor(keyring, link)
+	id, err := peer.Join(ctx, link, name, key)
 	if err != nil {
 		return unreachable(err, linkHost(link))
 	}
@@ -79,7 +80,11 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if f.json {
 		return printJSON(a.out, result)
 	}
-	fmt.Fprintf(a.out, "You are in the mesh %q as %s. Your key is kept in %s.\n\n", printable(id.MeshSlug), id.DisplayName, keyring.Path())
+	fmt.Fprintf(a.out, "You are in the mesh %q as %s. Your key is kept in %s.\n", printable(id.MeshSlug), id.DisplayName, keyring.Path())
+	if again {
+		fmt.Fprintln(a.out, "It was there before: you are the same member. To be another one, use another folder with --config.")
+	}
+	fmt.Fprintln(a.out)
 	return table(a.out, nil, hints(f.config))
 }
 
@@ -98,13 +103,13 @@ func hints(config string) [][]string {
 
 // keyFor is the key to join with: the one this mesh knows us by, else a new
 // one.
-func keyFor(keyring *peer.Keyring, link string) identity.Key {
+func keyFor(keyring *peer.Keyring, link string) (key identity.Key, known bool) {
 	if invite, err := inviteIn(link); err == nil {
-		if known, ok := keyring.Find(invite.MeshID); ok {
-			return known.Key
+		if before, ok := keyring.Find(invite.MeshID); ok {
+			return before.Key, true
 		}
 	}
-	return identity.NewKey()
+	return identity.NewKey(), false
 }
 
 // inviteIn reads the invite inside a full link.

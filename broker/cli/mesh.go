@@ -115,6 +115,6 @@ func (a *app) meshCreate(ctx context.Context, f *dataFlags, name string) error {
 	if f.json {
 		return printJSON(a.out, i)
 	}
-	fmt.Fprintf(a.out, "The mesh %q is ready. This link works once, for 24 hours, and makes its user the\nowner:\n\n%s\n", name, styleOf(a.out).link(i.Link))
+	fmt.Fprintf(a.out, "The mesh %q is ready. This link works once, for 24 hours,\nand makes its user the owner:\n\n%s\n", name, styleOf(a.out).link(i.Link))
 	return nil
 }

@@ -1,9 +1,14 @@
+//go:build unix
+
 package cli
 
 import (
+	"bytes"
+	"context"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"io"
 	"maps"
 	"net/http"
@@ -51,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SCHEMA", schema)
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
+			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit adds up
 			processes := running{}
 			e.Values[runningKey{}] = processes
 			e.Defer(processes.killAll)
@@ -59,7 +65,8 @@ func TestScripts(t *testing.T) {
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){
 			"up": cmdUp, "bg": cmdBackground, "down": cmdDown, "crash": cmdCrash, "await": cmdAwait, "fails": cmdFails,
 			"field": cmdField, "keys": cmdKeys, "mode": cmdMode, "poke": cmdPoke, "get": cmdGet, "onterminal": cmdOnTerminal,
-			"sleep": cmdSleep,
+			"sleep": cmdSleep, "link": cmdLink, "is": cmdIs, "write": cmdWrite, "present": cmdPresent,
+			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -146,7 +153,7 @@ func start(ts *testscript.TestScript, name string, args []string) {
 
 // environment is that of the script, as far as the program looks at it.
 func environment(ts *testscript.TestScript) (all []string) {
-	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TERM", "NO_COLOR", "SCHEMA", "MESHBOX_LISTEN", "MESHBOX_DB", "MESHBOX_PUBLIC_URL"} {
+	for _, name := range []string{"PATH", "HOME", "TMPDIR", "TERM", "NO_COLOR", "SCHEMA", "GORACE", "MESHBOX_LISTEN", "MESHBOX_DB", "MESHBOX_PUBLIC_URL"} {
 		if value := ts.Getenv(name); value != "" {
 			all = append(all, name+"="+value)
 		}
@@ -169,6 +176,17 @@ func cmdCrash(ts *testscript.TestScript, neg bool, args []string) {
 	if err := end(ts, args, syscall.SIGKILL); err == nil {
 		ts.Fatalf("it ended well before it could be killed")
 	}
+}
+
+// cmdPause stops a process as a closed laptop does; cmdResume lets it go on.
+func cmdPause(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 1, "pause NAME")
+	ts.Check(processes(ts)[args[0]].Process.Signal(syscall.SIGSTOP))
+}
+
+func cmdResume(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 1, "resume NAME")
+	ts.Check(processes(ts)[args[0]].Process.Signal(syscall.SIGCONT))
 }
 
 func end(ts *testscript.TestScript, args []string, signal syscall.Signal) error {
@@ -244,9 +262,9 @@ func cmdField(ts *testscript.TestScript, neg bool, args []string) {
 	value := at(ts, args[1], args[2])
 	text, ok := value.(string)
 	if !ok {
-		bytes, err := json.Marshal(value)
+		encoded, err := json.Marshal(value)
 		ts.Check(err)
-		text = string(bytes)
+		text = string(encoded)
 	}
 	ts.Setenv(args[0], text)
 }
@@ -261,6 +279,71 @@ func cmdKeys(ts *testscript.TestScript, neg bool, args []string) {
 	want := slices.Sorted(slices.Values(args[2:]))
 	if got := slices.Sorted(maps.Keys(object)); !slices.Equal(got, want) {
 		ts.Fatalf("keys %v, want %v", got, want)
+	}
+}
+
+// cmdIs wants two texts to be the same.
+func cmdIs(ts *testscript.TestScript, neg bool, args []string) {
+	if len(args) != 2 {
+		ts.Fatalf("usage: [!] is TEXT TEXT")
+	}
+	if neg == (args[0] == args[1]) {
+		ts.Fatalf("%q and %q", args[0], args[1])
+	}
+}
+
+// cmdLink sets a variable to the first full link in a file.
+func cmdLink(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "link VARIABLE FILE")
+	link := regexp.MustCompile(`https?://\S+/join/\S+`).FindString(ts.ReadFile(args[1]))
+	if link == "" {
+		ts.Fatalf("there is no link in:\n%s", ts.ReadFile(args[1]))
+	}
+	ts.Setenv(args[0], link)
+}
+
+// cmdWrite makes a file of a text with Go's escapes, COUNT times.
+func cmdWrite(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "write FILE TEXT [COUNT]")
+	text, err := strconv.Unquote(`"` + args[1] + `"`)
+	ts.Check(err)
+	if len(args) > 2 {
+		count, err := strconv.Atoi(args[2])
+		ts.Check(err)
+		text = strings.Repeat(text, count)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(text), 0o600))
+}
+
+// cmdFlood sends as many messages to #general, by one connection.
+func cmdFlood(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "flood CONFIG COUNT")
+	count, err := strconv.Atoi(args[1])
+	ts.Check(err)
+	flags := clientFlags{config: ts.MkAbs(args[0])}
+	c, err := flags.connect(context.Background())
+	ts.Check(err)
+	defer c.Close()
+	for i := range count {
+		ack, err := c.SendText(context.Background(), "#general", fmt.Sprintf("message %d", i+1))
+		ts.Check(err)
+		if !ack.Queued {
+			ts.Fatalf("refused: %s", ack.Error)
+		}
+	}
+}
+
+// cmdPresent waits until somebody sees that many peers.
+func cmdPresent(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "present CONFIG COUNT")
+	var out []byte
+	if !eventually(func() bool {
+		c := exec.Command("meshbox", "peers", "--json", "--config", args[0])
+		c.Dir, c.Env = ts.MkAbs("."), environment(ts)
+		out, _ = c.Output()
+		return strconv.Itoa(bytes.Count(out, []byte(`"displayName"`))) == args[1]
+	}) {
+		ts.Fatalf("%s does not see %s peers:\n%s", args[0], args[1], out)
 	}
 }
 
@@ -281,11 +364,11 @@ func cmdPoke(ts *testscript.TestScript, neg bool, args []string) {
 	check(ts, neg, args, 3, "poke FILE OFFSET HEX")
 	offset, err := strconv.ParseInt(args[1], 10, 64)
 	ts.Check(err)
-	bytes, err := hex.DecodeString(args[2])
+	patch, err := hex.DecodeString(args[2])
 	ts.Check(err)
 	file, err := os.OpenFile(ts.MkAbs(args[0]), os.O_WRONLY, 0)
 	ts.Check(err)
-	_, err = file.WriteAt(bytes, offset)
+	_, err = file.WriteAt(patch, offset)
 	ts.Check(errors.Join(err, file.Close()))
 }
 

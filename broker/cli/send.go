@@ -39,7 +39,7 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 	if name == "" {
 		return usagef("the recipient is empty; name a '#topic', a '@group', '*' or a peer")
 	}
-	text, err := a.messageText(words)
+	text, err := a.messageText(ctx, words)
 	if err != nil {
 		return err
 	}
@@ -74,15 +74,15 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 const maxText = maxMessage
 
 // messageText is the words, or standard input.
-func (a *app) messageText(words []string) (string, error) {
+func (a *app) messageText(ctx context.Context, words []string) (string, error) {
 	text := strings.Join(words, " ")
 	if len(words) == 0 || text == "-" {
 		if isTerminal(a.in) {
 			fmt.Fprintln(a.err, "Type the message, then Ctrl-D.")
 		}
-		input, err := io.ReadAll(io.LimitReader(a.in, maxText+1))
+		input, err := a.readInput(ctx)
 		if err != nil {
-			return "", fmt.Errorf("cannot read standard input: %w", err)
+			return "", err
 		}
 		text = strings.TrimRight(string(input), "\r\n")
 	}
@@ -95,4 +95,27 @@ func (a *app) messageText(words []string) (string, error) {
 		return "", errors.New("the message is not UTF-8 text; nothing was sent")
 	}
 	return text, nil
+}
+
+// readInput reads standard input, unless ctx ends before: a terminal cannot be
+// told to stop reading, so the reader stays behind in that case.
+func (a *app) readInput(ctx context.Context) ([]byte, error) {
+	type input struct {
+		text []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() {
+		text, err := io.ReadAll(io.LimitReader(a.in, maxText+1))
+		read <- input{text, err}
+	}()
+	select {
+	case <-ctx.Done():
+		return nil, ctx.Err()
+	case got := <-read:
+		if got.err != nil {
+			return nil, fmt.Errorf("cannot read standard input: %w", got.err)
+		}
+		return got.text, nil
+	}
 }

@@ -63,8 +63,8 @@ func (a *app) ownerLinks(ctx context.Context, db *store.DB, publicURL string, s 
 		if err != nil {
 			return false, err
 		}
-		line("Open this link to enter the chat. It works once, until %s, and makes you", moment(invite.ExpiresAt))
-		line("the owner of the mesh %q:", mesh.Slug)
+		line("Open this link to enter the chat. It works once, until %s,", moment(invite.ExpiresAt))
+		line("and makes you the owner of the mesh %q:", mesh.Slug)
 		line("")
 		line("  %s", s.link(publicURL+"/join/"+invite.Token))
 		line("")

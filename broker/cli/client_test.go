@@ -1,0 +1,77 @@
+package cli
+
+import (
+	"errors"
+	"fmt"
+	"net"
+	"os"
+	"strings"
+	"syscall"
+	"testing"
+
+	"meshbox/broker/wire"
+)
+
+var (
+	keyA = "aaaaaaaa" + strings.Repeat("0", 56)
+	keyB = "bbbbbbbb" + strings.Repeat("0", 56)
+	keyC = "aaaaaaaa" + strings.Repeat("1", 56)
+
+	crowd = []wire.Peer{
+		{DisplayName: "Anna", Pubkey: keyA, CWD: "/home/anna"}, {DisplayName: "bob", Pubkey: keyB}, {DisplayName: "anna", Pubkey: keyC},
+		{DisplayName: "bob", Pubkey: keyB}, // the same member by another connection
+	}
+)
+
+func TestTargetsThatNeedNoList(t *testing.T) {
+	for _, target := range []string{"#general", "#0VbmNmFwkUi3fN2ZdmRvpcuQGzeoSc", "@core/backend", "@all", "*", keyA} {
+		var offline session // resolve would fail on it
+		if got, err := offline.resolve(t.Context(), target); got != target || err != nil {
+			t.Errorf("%s: got %q, %v", target, got, err)
+		}
+	}
+}
+
+func TestNamesAreThoseOfOnePeer(t *testing.T) {
+	for name, want := range map[string]string{
+		"bob": keyB, "BOB": keyB, "bbbbbbbb": keyB, keyB[:20]: keyB, keyC[:9]: keyC,
+	} {
+		if got, err := single(name, crowd); got != want || err != nil {
+			t.Errorf("%s: got %q, %v", name, got, err)
+		}
+	}
+}
+
+func TestUnknownNamesListWhoIsHere(t *testing.T) {
+	for _, name := range []string{"carol", "bobby", "bbbbbbb", "cccccccc"} { // seven digits of a key are too few
+		_, err := single(name, crowd)
+		want := fmt.Sprintf("nobody called %q is here; connected are: Anna, anna, bob (", name)
+		if err == nil || !strings.HasPrefix(err.Error(), want) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := single("bob", nil); err == nil || !strings.Contains(err.Error(), "connected are: nobody (") {
+		t.Error(err)
+	}
+}
+
+func TestAmbiguousNamesListCandidates(t *testing.T) {
+	for _, name := range []string{"anna", "aaaaaaaa"} {
+		_, err := single(name, crowd)
+		want := fmt.Sprintf("2 peers are called %q; name one by its key: %s (Anna, /home/anna), %s (anna, no folder)", name, keyA, keyC)
+		if err == nil || err.Error() != want {
+			t.Errorf("%s: got %v\nwant %s", name, err, want)
+		}
+	}
+}
+
+func TestUnreachableSaysItOnce(t *testing.T) {
+	dial := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
+	err := unreachable(fmt.Errorf("a: %w", fmt.Errorf("b: %w", dial)), "ws://localhost:7900/ws")
+	if want := "cannot reach the broker at ws://localhost:7900/ws (connect: connection refused); is it running?"; err.Error() != want {
+		t.Errorf("got %q", err)
+	}
+	if other := errors.New("other"); unreachable(other, "x") != other {
+		t.Error("another error was changed")
+	}
+}

@@ -1,0 +1,107 @@
+package cli
+
+import (
+	"os"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
+)
+
+// The README is the manual: each command has its section, and each of its flags
+// stands in there.
+func TestREADMENamesEveryFlag(t *testing.T) {
+	sections := readmeSections(t)
+	for _, c := range commands((&app{}).root()) {
+		name := c.CommandPath()
+		if !c.HasParent() {
+			name += " serve" // the same command
+		}
+		section, ok := sections["### `"+name+"`"]
+		if !ok {
+			t.Errorf("there is no section on %q", name)
+			continue
+		}
+		c.Flags().VisitAll(func(f *pflag.Flag) {
+			text := section
+			if f.Name == "help" { // the same everywhere
+				text = sections[""]
+			}
+			if !strings.Contains(text, "--"+f.Name+"`") && !strings.Contains(text, "`--"+f.Name+" ") {
+				t.Errorf("the section on %q does not name --%s", name, f.Name)
+			}
+		})
+	}
+}
+
+// What stands in a table of flags is a flag, with its default.
+func TestREADMEInventsNoFlags(t *testing.T) {
+	known := map[string][]string{} // flag → defaults
+	for _, c := range commands((&app{}).root()) {
+		c.Flags().VisitAll(func(f *pflag.Flag) { known[f.Name] = append(known[f.Name], f.DefValue) })
+	}
+	written := map[string]string{"75s": "1m15s", "168h": "168h0m0s"}
+	for heading, section := range readmeSections(t) {
+		for row := range strings.Lines(section) {
+			cells := strings.Split(row, "|")
+			if len(cells) < 4 || !strings.HasPrefix(cells[1], " `--") {
+				continue
+			}
+			flag, _, _ := strings.Cut(strings.Trim(cells[1], " `-"), " ")
+			defaults, ok := known[flag]
+			if !ok {
+				t.Errorf("%s: there is no --%s", heading, flag)
+			}
+			value, ok := strings.CutPrefix(strings.TrimSpace(cells[2]), "`")
+			value, whole := strings.CutSuffix(value, "`")
+			if !ok || !whole || strings.Contains(value, "`") {
+				continue // words, not a value
+			}
+			if !slices.Contains(defaults, or(written[value], value)) {
+				t.Errorf("%s: the default of --%s is not %s but one of %q", heading, flag, value, defaults)
+			}
+		}
+	}
+}
+
+// commands returns the commands that do something, with the flags of each.
+func commands(root *cobra.Command) (all []*cobra.Command) {
+	root.InitDefaultHelpFlag()
+	root.InitDefaultVersionFlag()
+	var walk func(*cobra.Command)
+	walk = func(c *cobra.Command) {
+		if c.Runnable() && (!c.HasSubCommands() || !c.HasParent()) {
+			all = append(all, c)
+		}
+		for _, sub := range c.Commands() {
+			walk(sub)
+		}
+	}
+	walk(root)
+	return all
+}
+
+// readmeSections returns the README's sections of the third level by heading;
+// others are under "".
+func readmeSections(t *testing.T) map[string]string {
+	t.Helper()
+	text, err := os.ReadFile("../../README.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sections := map[string]string{}
+	heading := ""
+	for line := range strings.Lines(string(text)) {
+		if strings.HasPrefix(line, "#") {
+			heading = ""
+			if strings.HasPrefix(line, "### ") {
+				heading = strings.TrimSpace(line)
+			}
+			continue
+		}
+		sections[heading] += line
+	}
+	return sections
+}
