@@ -139,11 +139,11 @@ CREATE TABLE delivery (
   seq         INTEGER NOT NULL,                     -- message.seq
   member_id   TEXT NOT NULL,                        -- the recipient
   session_key TEXT NOT NULL DEFAULT '',             -- '': all connections of the member
-  pushed_at   INTEGER,                              -- first handed to a connection
-  acked_at    INTEGER,                              -- settled by a client_ack
+  settled_at  INTEGER,                              -- NULL: it waits
+  outcome     TEXT CHECK (outcome IN ('acked', 'expired')),
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE acked_at IS NULL;
+CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
 
 -- One mention of a member in a topic message.
 CREATE TABLE notification (

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"meshbox/broker/identity"
@@ -297,6 +298,7 @@ func fromJSON(text string) (groups []wire.Group) {
 // it.
 func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
+	c.feed.Store(newFeed(store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey}, p.key(), slices.Contains(p.client.Capabilities, wire.CapClientAck)))
 	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
 	old, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
 	switch refusal {
@@ -310,6 +312,7 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.helloGate.Stop()
 	c.b.metrics.connections.Inc()
 	c.rememberLater(p)
+	c.out.ring() // for what waits
 	if old != nil {
 		old.conn.end(wire.SessionReplaced)
 		return nil

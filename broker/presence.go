@@ -240,21 +240,32 @@ func (b *Broker) leave(c *conn) {
 	if c.remember != nil {
 		c.remember.Stop()
 	}
+	if !b.isHere(p) {
+		return // replaced: who took the place goes on with the state
+	}
+	b.saveState(p) // first: messages to its groups find it here or there
 	b.mu.Lock()
 	r := b.rooms[p.meshID]
 	present := r != nil && r.remove(p)
 	if present && len(r.all) == 0 {
 		delete(b.rooms, p.meshID)
 	}
-	state, event, visible := p.state(time.Now()), p.event(), p.visible
-	b.mu.Unlock()
-	if !present {
-		return // replaced: who took the place goes on with the state
+	if present && p.sessionKey != "" {
+		b.goneAt[p.sessionKey] = time.Now()
 	}
-	b.keepState(p, state)
-	if visible {
+	event, visible := p.event(), p.visible
+	b.mu.Unlock()
+	if present && visible {
 		b.tellOthers(p, wire.EventPeerLeft, event)
 	}
+}
+
+// isHere reports whether p is present.
+func (b *Broker) isHere(p *presence) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[p.meshID]
+	return r != nil && r.all[p.id] == p
 }
 
 // keepState saves what a presence leaves behind. A session's state is kept
@@ -330,6 +341,28 @@ func (b *Broker) connsExcept(meshID, memberID string) []*conn {
 		}
 	}
 	return conns
+}
+
+// connsOf returns the connections of a member.
+func (b *Broker) connsOf(memberID string) (conns []*conn) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		conns = r.appendConns(conns, memberID, false)
+	}
+	return conns
+}
+
+// isLive reports whether a session with that key is here.
+func (b *Broker) isLive(sessionKey string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		if r.bySession[sessionKey] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // peers returns the listings a member may see, in the order they came.

@@ -50,11 +50,11 @@ CREATE TABLE delivery (
   seq         INTEGER NOT NULL,
   member_id   TEXT NOT NULL,
   session_key TEXT NOT NULL DEFAULT '',
-  pushed_at   INTEGER,
-  acked_at    INTEGER,
+  settled_at  INTEGER,
+  outcome     TEXT CHECK (outcome IN ('acked', 'expired')),
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE acked_at IS NULL;
+CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
 
 CREATE TABLE notification (
   id         TEXT PRIMARY KEY,
