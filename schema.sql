@@ -82,6 +82,20 @@ CREATE TABLE session_key (
 CREATE INDEX session_key_member ON session_key (member_id);
 CREATE INDEX session_key_age ON session_key (last_used_at);
 
+-- A presence that outlives its connection for a while: what a peer that comes
+-- back in time finds as it left it, also after a restart of the server.
+CREATE TABLE lease (
+  id           TEXT PRIMARY KEY,                    -- presenceId on the wire
+  mesh_id      TEXT NOT NULL REFERENCES mesh (id),
+  member_id    TEXT NOT NULL REFERENCES member (id),
+  session_key  TEXT NOT NULL DEFAULT '',
+  proven       INTEGER NOT NULL,                    -- 1: the session key was proven
+  name         TEXT NOT NULL,
+  client       TEXT NOT NULL,                       -- JSON: what its hello said of the program
+  status       TEXT NOT NULL,
+  connected_at INTEGER NOT NULL
+) STRICT;
+
 -- A topic: a log of messages that members subscribe to. Every mesh has the
 -- topic "general", and every member is in it.
 CREATE TABLE topic (

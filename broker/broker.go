@@ -27,10 +27,9 @@ type Broker struct {
 
 	mu       sync.RWMutex
 	draining bool
-	conns    map[*conn]struct{}   // all sockets, greeted or not
-	rooms    map[string]*room     // by mesh id
-	ringing  map[string]bool      // meshes whose events leave soon, see ringLater
-	goneAt   map[string]time.Time // when a session key was seen last, for SessionGrace
+	conns    map[*conn]struct{} // all sockets, greeted or not
+	rooms    map[string]*room   // by mesh id
+	ringing  map[string]bool    // meshes whose events leave soon, see ringLater
 }
 
 // New returns a Broker on db whose pages come from web. It does nothing until
@@ -41,10 +40,11 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	}
 	b := &Broker{
 		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), started: time.Now(),
-		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{}, goneAt: map[string]time.Time{},
+		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
+	b.resumeLeases()
 	return b
 }
 
@@ -53,7 +53,7 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
-	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3, b.cfg.Limits.AckTimeout/3, b.cfg.Limits.SessionGrace/3, b.cfg.Limits.WriteTimeout/3))
+	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3, b.cfg.Limits.AckTimeout/3, b.cfg.Limits.Lease/3, b.cfg.Limits.WriteTimeout/3))
 	defer tick.Stop()
 	for {
 		select {
@@ -81,7 +81,7 @@ func (b *Broker) sweep(now time.Time) {
 		}
 	}
 	for what, drop := range map[string]func(time.Time) error{
-		"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys, "deliveries": b.expire, "sessions": b.reroute,
+		"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys, "deliveries": b.expire, "leases": b.endLeases, "sessions": b.reroute,
 	} {
 		if err := drop(now); err != nil {
 			b.log.Warn("sweep failed", "of", what, "err", err)

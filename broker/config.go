@@ -23,7 +23,7 @@ type Limits struct {
 	PingInterval   time.Duration
 	PongTimeout    time.Duration // since the last pong
 	AckTimeout     time.Duration // then a push that was not acked is pushed again
-	SessionGrace   time.Duration // after that what waits for a session that is gone goes to its member
+	Lease          time.Duration // how long a presence outlives its connection
 	MessageTTL     time.Duration // then what could not be delivered expires
 	WriteTimeout   time.Duration // a connection that takes nothing for so long is a slow consumer
 	OutboxFrames   int           // frames that may wait for one socket
@@ -39,7 +39,7 @@ func DefaultLimits() Limits {
 		PingInterval:   30 * time.Second,
 		PongTimeout:    75 * time.Second,
 		AckTimeout:     30 * time.Second,
-		SessionGrace:   90 * time.Second,
+		Lease:          90 * time.Second,
 		MessageTTL:     7 * 24 * time.Hour,
 		WriteTimeout:   20 * time.Second,
 		OutboxFrames:   4096,
@@ -48,7 +48,7 @@ func DefaultLimits() Limits {
 }
 
 const (
-	rememberAfter = 10 * time.Second // a session key that lived so long is kept (protocol section 10)
+	earnAfter     = 10 * time.Second // a presence that lived so long has earned a lease (protocol section 10)
 	sendsInFlight = 64               // of one connection; more wait in its socket
 	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)
 	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut

@@ -33,7 +33,7 @@ type conn struct {
 	log       *slog.Logger
 	presence  *presence // nil before a valid hello
 	helloGate *time.Timer
-	remember  *time.Timer // keeps the session key, see rememberAfter
+	earning   *time.Timer // see earnLater
 	badFrames int         // in a row
 	buffer    bytes.Buffer
 

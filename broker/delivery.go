@@ -45,9 +45,8 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	if refused == nil {
 		refused = c.address(m, post)
 	}
-	if refused == nil && p.sessionKey != "" && !p.kept {
-		p.kept = true
-		c.b.rememberKey(p)
+	if refused == nil && !p.earned.Load() {
+		c.b.earn(p)
 	}
 	c.slots <- struct{}{}
 	c.pending.Add(1)
@@ -181,29 +180,25 @@ func mentionsIn(text string) (names []string) {
 	return names
 }
 
-// addressKey addresses the member or session that holds key: a session while it
-// is here or was a moment ago, later its member.
+// addressKey addresses the member or session that holds key: a session as long
+// as its presence lasts, later its member.
 func (c *conn) addressKey(key string, post *store.Post) error {
 	if memberID, ok := c.b.sessionOwner(post.MeshID, key); ok {
 		post.Recipients = []store.Recipient{{MemberID: memberID, SessionKey: key}}
 		return nil
 	}
-	memberID, session, err := c.b.ownerOf(post.MeshID, key)
+	memberID, err := c.b.ownerOf(post.MeshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return notFound(key)
 	}
 	if err != nil {
 		return err
 	}
-	to := store.Recipient{MemberID: memberID}
-	if session && c.b.justLeft(key, time.Now()) {
-		to.SessionKey = key
-	}
-	post.Recipients = []store.Recipient{to}
+	post.Recipients = []store.Recipient{{MemberID: memberID}}
 	return nil
 }
 
-// sessionOwner returns the member whose session with that key is here.
+// sessionOwner returns the member whose session with that key is here, or leased.
 func (b *Broker) sessionOwner(meshID, key string) (memberID string, ok bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
@@ -214,33 +209,14 @@ func (b *Broker) sessionOwner(meshID, key string) (memberID string, ok bool) {
 	return r.bySession[key].member.ID, true
 }
 
-// justLeft reports whether a session key was here within SessionGrace, or may
-// have been before the broker started.
-func (b *Broker) justLeft(key string, now time.Time) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	left, known := b.goneAt[key]
-	if !known {
-		left = b.started
-	}
-	return now.Sub(left) < b.cfg.Limits.SessionGrace
-}
-
 // reroute gives what waits for sessions that are over to their members.
-func (b *Broker) reroute(now time.Time) error {
-	b.mu.Lock()
-	for key, left := range b.goneAt {
-		if now.Sub(left) >= b.cfg.Limits.SessionGrace {
-			delete(b.goneAt, key)
-		}
-	}
-	b.mu.Unlock()
+func (b *Broker) reroute(time.Time) error {
 	waiting, err := b.db.WaitingSessions(context.Background())
 	if err != nil {
 		return err
 	}
 	for _, w := range waiting {
-		if b.isLive(w.SessionKey) || b.justLeft(w.SessionKey, now) {
+		if b.isKnown(w.SessionKey) {
 			continue
 		}
 		if err := b.db.Reroute(w); err != nil {
@@ -254,19 +230,18 @@ func (b *Broker) reroute(now time.Time) error {
 }
 
 // ownerOf returns the active member that key is, or that used it for a session.
-func (b *Broker) ownerOf(meshID, key string) (memberID string, session bool, err error) {
+func (b *Broker) ownerOf(meshID, key string) (memberID string, err error) {
 	member, err := b.db.MemberByKey(context.Background(), meshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		var known store.SessionKey
 		if known, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
-			session = true
 			member, err = b.db.MemberByID(context.Background(), meshID, known.MemberID)
 		}
 	}
 	if err == nil && !member.RevokedAt.IsZero() {
 		err = store.ErrNotFound
 	}
-	return member.ID, session, err
+	return member.ID, err
 }
 
 // addressEveryone addresses the other members that are not hidden.
@@ -361,7 +336,7 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 	for _, to := range post.Recipients {
 		if to.SessionKey == "" {
 			conns = r.appendConns(conns, to.MemberID, !direct)
-		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID {
+		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID && p.conn != nil {
 			conns = append(conns, p.conn)
 		}
 	}
@@ -372,7 +347,7 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 // Broker.mu is held.
 func (r *room) appendConns(conns []*conn, memberID string, visibleOnly bool) []*conn {
 	for p := range r.byMember[memberID] {
-		if p.visible || !visibleOnly {
+		if p.conn != nil && (p.visible || !visibleOnly) {
 			conns = append(conns, p.conn)
 		}
 	}

@@ -237,7 +237,7 @@ func TestSlowConsumerLosesNothing(t *testing.T) {
 }
 
 func TestWhatWaitsForASessionGoesToItsMemberWhenItIsOver(t *testing.T) {
-	h := newHouse(t, func(l *Limits) { l.SessionGrace = 100 * time.Millisecond })
+	h := newHouse(t, func(l *Limits) { l.Lease = 100 * time.Millisecond })
 	ann, bob := h.arrive("ann"), h.join("bob")
 	key := identity.NewKey()
 	session := h.dial(bob, peer.Options{Session: key})

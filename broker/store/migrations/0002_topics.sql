@@ -1,5 +1,17 @@
 -- Version 1 knew members but no messages: topics, messages and their delivery.
 
+CREATE TABLE lease (
+  id           TEXT PRIMARY KEY,
+  mesh_id      TEXT NOT NULL REFERENCES mesh (id),
+  member_id    TEXT NOT NULL REFERENCES member (id),
+  session_key  TEXT NOT NULL DEFAULT '',
+  proven       INTEGER NOT NULL,
+  name         TEXT NOT NULL,
+  client       TEXT NOT NULL,
+  status       TEXT NOT NULL,
+  connected_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE topic (
   id          TEXT PRIMARY KEY,
   mesh_id     TEXT NOT NULL REFERENCES mesh (id),
