@@ -183,8 +183,8 @@ func mentionsIn(text string) (names []string) {
 // addressKey addresses the member or session that holds key: a session as long
 // as its presence lasts, later its member.
 func (c *conn) addressKey(key string, post *store.Post) error {
-	if memberID, ok := c.b.sessionOwner(post.MeshID, key); ok {
-		post.Recipients = []store.Recipient{{MemberID: memberID, SessionKey: key}}
+	if to, ok := c.b.holder(post.MeshID, key); ok {
+		post.Recipients = []store.Recipient{to}
 		return nil
 	}
 	memberID, err := c.b.ownerOf(post.MeshID, key)
@@ -198,15 +198,20 @@ func (c *conn) addressKey(key string, post *store.Post) error {
 	return nil
 }
 
-// sessionOwner returns the member whose session with that key is here, or leased.
-func (b *Broker) sessionOwner(meshID, key string) (memberID string, ok bool) {
+// holder returns who among those that are here, or leased, holds key. It spares
+// most messages a look into the store.
+func (b *Broker) holder(meshID, key string) (to store.Recipient, ok bool) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	r := b.rooms[meshID]
-	if r == nil || r.bySession[key] == nil {
-		return "", false
+	if r == nil {
+		return to, false
 	}
-	return r.bySession[key].member.ID, true
+	if p := r.bySession[key]; p != nil {
+		return store.Recipient{MemberID: p.member.ID, SessionKey: key}, true
+	}
+	to.MemberID, ok = r.members[key]
+	return to, ok
 }
 
 // reroute gives what waits for sessions that are over to their members.

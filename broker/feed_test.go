@@ -432,3 +432,36 @@ func (h *house) flap(m peer.Identity, log *arrivals, stop chan struct{}) {
 		c.Close()
 	}
 }
+
+// BenchmarkPairs is the durable path under load: 50 pairs, one message in
+// flight each, acked to the sender, delivered, and acked by the recipient.
+func BenchmarkPairs(b *testing.B) {
+	h := newHouse(b)
+	const pairs = 50
+	senders, recipients := make([]*guest, pairs), make([]*guest, pairs)
+	for i := range pairs {
+		senders[i], recipients[i] = h.arrive(fmt.Sprint("a", i)), h.arrive(fmt.Sprint("b", i))
+	}
+	body := base64.StdEncoding.EncodeToString(make([]byte, 300)) // 400 bytes
+	b.ResetTimer()
+	var wg sync.WaitGroup
+	for i := range pairs {
+		wg.Go(func() {
+			for range b.N/pairs + 1 {
+				ack, err := senders[i].Send(b.Context(), wire.Send{TargetSpec: recipients[i].Key(), Priority: wire.PriorityNext, Ciphertext: body})
+				if err != nil || !ack.Queued {
+					b.Errorf("ack %+v, %v", ack, err)
+					return
+				}
+				for push := recipients[i].next(); push != nil; push = recipients[i].next() {
+					if push.MessageID == ack.MessageID {
+						_ = recipients[i].Ack(b.Context(), push)
+						break
+					}
+				}
+			}
+		})
+	}
+	wg.Wait()
+	b.ReportMetric(float64(b.N)/b.Elapsed().Seconds(), "messages/s")
+}

@@ -96,10 +96,11 @@ type room struct {
 	live      int                               // of them, those with a connection
 	bySession map[string]*presence              // by session key: one at most
 	byMember  map[string]map[*presence]struct{} // by member id
+	members   map[string]string                 // ids of the members that are here, by their key
 }
 
 func newRoom() *room {
-	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}}
+	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}, members: map[string]string{}}
 }
 
 // replaced returns the presence whose place a new one takes: that of the same
@@ -132,6 +133,7 @@ func (r *room) add(p *presence) {
 	}
 	if r.byMember[p.member.ID] == nil {
 		r.byMember[p.member.ID] = map[*presence]struct{}{}
+		r.members[p.member.PubKey] = p.member.ID
 	}
 	r.byMember[p.member.ID][p] = struct{}{}
 }
@@ -159,6 +161,7 @@ func (r *room) remove(p *presence) bool {
 	delete(r.byMember[p.member.ID], p)
 	if len(r.byMember[p.member.ID]) == 0 {
 		delete(r.byMember, p.member.ID)
+		delete(r.members, p.member.PubKey)
 	}
 	return true
 }
