@@ -82,6 +82,20 @@ CREATE TABLE session_key (
 CREATE INDEX session_key_member ON session_key (member_id);
 CREATE INDEX session_key_age ON session_key (last_used_at);
 
+-- A presence that outlives its connection for a while: what a peer that comes
+-- back in time finds as it left it, also after a restart of the server.
+CREATE TABLE lease (
+  id           TEXT PRIMARY KEY,                    -- presenceId on the wire
+  mesh_id      TEXT NOT NULL REFERENCES mesh (id),
+  member_id    TEXT NOT NULL REFERENCES member (id),
+  session_key  TEXT NOT NULL DEFAULT '',
+  proven       INTEGER NOT NULL,                    -- 1: the session key was proven
+  name         TEXT NOT NULL,
+  client       TEXT NOT NULL,                       -- JSON: what its hello said of the program
+  status       TEXT NOT NULL,
+  connected_at INTEGER NOT NULL
+) STRICT;
+
 -- A topic: a log of messages that members subscribe to. Every mesh has the
 -- topic "general", and every member is in it.
 CREATE TABLE topic (
@@ -139,11 +153,11 @@ CREATE TABLE delivery (
   seq         INTEGER NOT NULL,                     -- message.seq
   member_id   TEXT NOT NULL,                        -- the recipient
   session_key TEXT NOT NULL DEFAULT '',             -- '': all connections of the member
-  pushed_at   INTEGER,                              -- first handed to a connection
-  acked_at    INTEGER,                              -- settled by a client_ack
+  settled_at  INTEGER,                              -- NULL: it waits
+  outcome     TEXT CHECK (outcome IN ('acked', 'expired')),
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE acked_at IS NULL;
+CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
 
 -- One mention of a member in a topic message.
 CREATE TABLE notification (

@@ -44,6 +44,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	}
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
+	b.resumeLeases()
 	return b
 }
 
@@ -52,7 +53,7 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
-	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3))
+	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3, b.cfg.Limits.AckTimeout/3, b.cfg.Limits.Lease/3, b.cfg.Limits.WriteTimeout/3))
 	defer tick.Stop()
 	for {
 		select {
@@ -64,14 +65,24 @@ func (b *Broker) Run(ctx context.Context) {
 	}
 }
 
-// sweep ends silent connections and removes what is over in the store.
+// sweep ends silent connections, has pushes repeated that were not acked, and
+// removes what is over in the store.
 func (b *Broker) sweep(now time.Time) {
 	for _, c := range b.allConns() {
 		if c.silence(now) > b.cfg.Limits.PongTimeout {
 			c.abandon(wire.PongTimeout)
 		}
+		if c.stalled(now) {
+			c.cut(wire.SlowConsumer)
+		}
+		if f := c.feed.Load(); f != nil && len(f.overdue(now, b.cfg.Limits.AckTimeout)) > 0 {
+			c.overdue.Store(true)
+			c.out.ring()
+		}
 	}
-	for what, drop := range map[string]func(time.Time) error{"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys} {
+	for what, drop := range map[string]func(time.Time) error{
+		"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys, "deliveries": b.expire, "leases": b.endLeases, "sessions": b.reroute,
+	} {
 		if err := drop(now); err != nil {
 			b.log.Warn("sweep failed", "of", what, "err", err)
 		}

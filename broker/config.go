@@ -22,6 +22,10 @@ type Limits struct {
 	HelloTimeout   time.Duration // from the upgrade to a valid hello
 	PingInterval   time.Duration
 	PongTimeout    time.Duration // since the last pong
+	AckTimeout     time.Duration // then a push that was not acked is pushed again
+	Lease          time.Duration // how long a presence outlives its connection
+	MessageTTL     time.Duration // then what could not be delivered expires
+	WriteTimeout   time.Duration // a connection that takes nothing for so long is a slow consumer
 	OutboxFrames   int           // frames that may wait for one socket
 	OutboxBytes    int           // bytes that may wait for one socket
 }
@@ -34,17 +38,28 @@ func DefaultLimits() Limits {
 		HelloTimeout:   10 * time.Second,
 		PingInterval:   30 * time.Second,
 		PongTimeout:    75 * time.Second,
+		AckTimeout:     30 * time.Second,
+		Lease:          90 * time.Second,
+		MessageTTL:     7 * 24 * time.Hour,
+		WriteTimeout:   20 * time.Second,
 		OutboxFrames:   4096,
 		OutboxBytes:    8 << 20,
 	}
 }
 
 const (
-	rememberAfter = 10 * time.Second      // a session key that lived so long is kept (protocol section 10)
-	sendsInFlight = 64                    // of one connection; more wait in its socket
-	malformedRun  = 5                     // bad frames in a row that end a connection (protocol section 1)
-	closeGrace    = 6 * time.Second       // for a close handshake; then the socket is cut
-	pingPatience  = 5 * time.Second       // how long the write loop waits for a pong before it goes on
-	eventDelay    = 25 * time.Millisecond // presence events may wait this long to leave together
-	sweepEvery    = 5 * time.Second
+	earnAfter     = 10 * time.Second // a presence that lived so long has earned a lease (protocol section 10)
+	sendsInFlight = 64               // of one connection; more wait in its socket
+	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)
+	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut
+	pingPatience  = 5 * time.Second  // how long the write loop waits for a pong before it goes on
+	retryRead     = time.Second      // after the store could not be read
+
+	feedWindow      = 1024 // pushes of one connection that wait for their ack
+	feedPage        = 64   // messages read from the store at once
+	maxRedeliveries = 5    // of one push on one connection
+	topicBacklog    = 200  // messages of one topic that wait for a member; older ones are history
+
+	eventDelay = 25 * time.Millisecond // presence events may wait this long to leave together
+	sweepEvery = 5 * time.Second
 )

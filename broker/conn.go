@@ -24,13 +24,16 @@ type conn struct {
 	out    *outbox
 	opened time.Time
 
-	lastPong atomic.Int64 // Unix ns
+	lastPong atomic.Int64         // Unix ns
+	feed     atomic.Pointer[feed] // nil before a valid hello
+	overdue  atomic.Bool          // the sweeper saw pushes to repeat
+	writing  atomic.Int64         // Unix ns since when a write is under way, 0: none is
 
 	// owned by the read loop
 	log       *slog.Logger
 	presence  *presence // nil before a valid hello
 	helloGate *time.Timer
-	remember  *time.Timer // keeps the session key, see rememberAfter
+	earning   *time.Timer // see earnLater
 	badFrames int         // in a row
 	buffer    bytes.Buffer
 
@@ -124,29 +127,42 @@ func (c *conn) writeLoop() {
 	defer ping.Stop()
 	var frames [][]byte
 	for {
-		var end *ending
 		select {
 		case <-c.out.bell:
-			frames, end = c.out.take(frames)
 		case <-ping.C:
 			c.ping()
 			continue
 		}
-		if end == nil || end.flush {
-			if !c.write(frames) {
+		if c.overdue.Swap(false) {
+			c.redeliver(time.Now())
+		}
+		for more := true; more; more = c.catchUp() {
+			var end *ending
+			if frames, end = c.out.take(frames); !c.flush(frames, end) {
 				return
 			}
+			clear(frames) // frames are shared: let go of them
 		}
-		if end != nil {
-			c.close(*end)
-			return
-		}
-		clear(frames) // frames are shared: let go of them
 	}
+}
+
+// flush writes frames, closes if that is due, and reports whether the
+// connection goes on.
+func (c *conn) flush(frames [][]byte, end *ending) bool {
+	if end == nil {
+		return len(frames) == 0 || c.write(frames)
+	}
+	if end.flush && !c.write(frames) {
+		return false
+	}
+	c.close(*end)
+	return false
 }
 
 // write reports whether all frames went out.
 func (c *conn) write(frames [][]byte) bool {
+	c.writing.Store(time.Now().UnixNano())
+	defer c.writing.Store(0)
 	c.tcp.cork()
 	for _, frame := range frames {
 		if err := c.ws.Write(context.Background(), websocket.MessageText, frame); err != nil {
@@ -168,12 +184,24 @@ func (c *conn) write(frames [][]byte) bool {
 func (c *conn) ping() {
 	ctx, cancel := context.WithTimeout(context.Background(), pingPatience)
 	defer cancel()
-	_ = c.ws.Ping(ctx) // a late pong counts all the same, see OnPongReceived
+	sent := time.Now()
+	if c.ws.Ping(ctx) != nil {
+		return // a late pong is a sign of life all the same, see OnPongReceived
+	}
+	if f := c.feed.Load(); f != nil {
+		c.record(f, f.answered(sent))
+	}
 }
 
 // silence is how long the peer gave no sign of life.
 func (c *conn) silence(now time.Time) time.Duration {
 	return now.Sub(time.Unix(0, c.lastPong.Load()))
+}
+
+// stalled reports that a write has been under way for too long.
+func (c *conn) stalled(now time.Time) bool {
+	since := c.writing.Load()
+	return since != 0 && now.Sub(time.Unix(0, since)) > c.b.cfg.Limits.WriteTimeout
 }
 
 // close performs the closing handshake.

@@ -45,9 +45,8 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	if refused == nil {
 		refused = c.address(m, post)
 	}
-	if refused == nil && p.sessionKey != "" && !p.kept {
-		p.kept = true
-		c.b.rememberKey(p)
+	if refused == nil && !p.earned.Load() {
+		c.b.earn(p)
 	}
 	c.slots <- struct{}{}
 	c.pending.Add(1)
@@ -133,7 +132,7 @@ func (c *conn) address(m *wire.Send, post *store.Post) error {
 	case strings.HasPrefix(spec, "#"):
 		return addressTopic(spec[1:], m, post)
 	case spec == "*" || spec == "@all":
-		return c.addressMany(post, func(*presence) bool { return true }, nil)
+		return c.addressEveryone(post)
 	case strings.HasPrefix(spec, "@"):
 		return c.addressGroup(groupName(spec), post)
 	case identity.IsPublicKey(spec):
@@ -181,18 +180,13 @@ func mentionsIn(text string) (names []string) {
 	return names
 }
 
-// addressKey addresses the member or session that holds key.
+// addressKey addresses the member or session that holds key: a session as long
+// as its presence lasts, later its member.
 func (c *conn) addressKey(key string, post *store.Post) error {
-	c.b.mu.RLock()
-	r := c.b.rooms[post.MeshID]
-	if r != nil {
-		if p := r.bySession[key]; p != nil {
-			post.Recipients = []store.Recipient{{MemberID: p.member.ID, SessionKey: key}}
-			c.b.mu.RUnlock()
-			return nil
-		}
+	if to, ok := c.b.holder(post.MeshID, key); ok {
+		post.Recipients = []store.Recipient{to}
+		return nil
 	}
-	c.b.mu.RUnlock()
 	memberID, err := c.b.ownerOf(post.MeshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return notFound(key)
@@ -200,10 +194,43 @@ func (c *conn) addressKey(key string, post *store.Post) error {
 	if err != nil {
 		return err
 	}
-	if !c.b.isHere(post.MeshID, memberID, c) {
-		return &refusal{wire.PeerOffline, "nobody with this key is connected; send it again when they are"}
-	}
 	post.Recipients = []store.Recipient{{MemberID: memberID}}
+	return nil
+}
+
+// holder returns who among those that are here, or leased, holds key. It spares
+// most messages a look into the store.
+func (b *Broker) holder(meshID, key string) (to store.Recipient, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[meshID]
+	if r == nil {
+		return to, false
+	}
+	if p := r.bySession[key]; p != nil {
+		return store.Recipient{MemberID: p.member.ID, SessionKey: key}, true
+	}
+	to.MemberID, ok = r.members[key]
+	return to, ok
+}
+
+// reroute gives what waits for sessions that are over to their members.
+func (b *Broker) reroute(time.Time) error {
+	waiting, err := b.db.WaitingSessions(context.Background())
+	if err != nil {
+		return err
+	}
+	for _, w := range waiting {
+		if b.isKnown(w.SessionKey) {
+			continue
+		}
+		if err := b.db.Reroute(w); err != nil {
+			return err
+		}
+		for _, c := range b.connsOf(w.MemberID) {
+			c.wake()
+		}
+	}
 	return nil
 }
 
@@ -211,87 +238,89 @@ func (c *conn) addressKey(key string, post *store.Post) error {
 func (b *Broker) ownerOf(meshID, key string) (memberID string, err error) {
 	member, err := b.db.MemberByKey(context.Background(), meshID, key)
 	if errors.Is(err, store.ErrNotFound) {
-		var session store.SessionKey
-		if session, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
-			member, err = b.db.MemberByID(context.Background(), meshID, session.MemberID)
+		var known store.SessionKey
+		if known, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
+			member, err = b.db.MemberByID(context.Background(), meshID, known.MemberID)
 		}
 	}
 	if err == nil && !member.RevokedAt.IsZero() {
-		return "", store.ErrNotFound
+		err = store.ErrNotFound
 	}
 	return member.ID, err
 }
 
-// isHere reports whether a member has a connection other than c.
-func (b *Broker) isHere(meshID, memberID string, c *conn) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if r := b.rooms[meshID]; r != nil {
-		for p := range r.byMember[memberID] {
-			if p.conn != c {
-				return true
-			}
-		}
+// addressEveryone addresses the other members that are not hidden.
+func (c *conn) addressEveryone(post *store.Post) error {
+	known, err := c.b.db.VisibleMembers(context.Background(), post.MeshID)
+	if err != nil {
+		return err
 	}
-	return false
+	c.addressMembers(post, known, func(*presence) bool { return true })
+	return nil
 }
 
-// addressGroup addresses the members that are in a group or below it.
+// addressGroup addresses the other members that are in a group or below it: by
+// a presence, or by what they left behind.
 func (c *conn) addressGroup(group string, post *store.Post) error {
 	if group == "" {
 		return notFound("@")
 	}
-	return c.addressMany(post, func(p *presence) bool { return p.inGroup(group) }, func() error {
-		known, err := c.b.db.GroupExists(context.Background(), post.MeshID, group)
-		switch {
-		case err != nil:
-			return err
-		case !known:
-			return notFound("@" + group)
-		}
-		return nil
-	})
+	known, err := c.b.db.GroupMembers(context.Background(), post.MeshID, group)
+	if err != nil {
+		return err
+	}
+	if !c.addressMembers(post, known, func(p *presence) bool { return p.inGroup(group) }) {
+		return notFound("@" + group)
+	}
+	return nil
 }
 
-// addressMany addresses the other members with a visible presence for which
-// matches is true. If there is none, empty decides whether that is an error;
-// nil means it is none.
-func (c *conn) addressMany(post *store.Post, matches func(*presence) bool, empty func() error) error {
-	own := false
+// addressMembers addresses, except the sender, the members in known and those
+// with a presence that matches; who is here but hidden is left out. It reports
+// whether there was anyone, the sender included.
+func (c *conn) addressMembers(post *store.Post, known []string, matches func(*presence) bool) bool {
+	to := map[string]bool{}
+	for _, id := range known {
+		to[id] = true
+	}
 	c.b.mu.RLock()
 	if r := c.b.rooms[post.MeshID]; r != nil {
 		for memberID, presences := range r.byMember {
+			visible := false
 			for p := range presences {
-				if !p.visible || !matches(p) {
-					continue
+				visible = visible || p.visible
+				if p.visible && matches(p) {
+					to[memberID] = true
 				}
-				if own = own || memberID == post.SenderMemberID; memberID != post.SenderMemberID {
-					post.Recipients = append(post.Recipients, store.Recipient{MemberID: memberID})
-				}
-				break
+			}
+			if !visible {
+				delete(to, memberID)
 			}
 		}
 	}
 	c.b.mu.RUnlock()
-	if len(post.Recipients) > 0 || own || empty == nil {
-		return nil
+	for id := range to {
+		if id != post.SenderMemberID {
+			post.Recipients = append(post.Recipients, store.Recipient{MemberID: id})
+		}
 	}
-	if err := empty(); err != nil {
-		return err
-	}
-	return &refusal{wire.PeerOffline, "nobody of this group is connected; send it again when they are"}
+	return len(to) > 0
 }
 
-// deliver pushes a stored message to the connections of its recipients. It runs
+// deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
 func (b *Broker) deliver(from *conn, post *store.Post, audience []string) {
 	targets := b.targets(from, post, audience)
 	if len(targets) == 0 {
 		return
 	}
-	frame := wire.Encode(pushOf(post, from.presence), "")
+	frame := wire.Encode(pushOf(&post.Message, from.presence.member.PubKey), "")
+	pending := store.Pending{Message: post.Message, SenderMemberPubKey: from.presence.member.PubKey}
+	if len(post.Recipients) == 1 {
+		pending.SessionKey = post.Recipients[0].SessionKey
+	}
 	for _, c := range targets {
-		c.sendFrame(frame)
+		c.offer(&pending, frame)
 	}
 }
 
@@ -312,7 +341,7 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 	for _, to := range post.Recipients {
 		if to.SessionKey == "" {
 			conns = r.appendConns(conns, to.MemberID, !direct)
-		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID {
+		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID && p.conn != nil {
 			conns = append(conns, p.conn)
 		}
 	}
@@ -323,20 +352,20 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 // Broker.mu is held.
 func (r *room) appendConns(conns []*conn, memberID string, visibleOnly bool) []*conn {
 	for p := range r.byMember[memberID] {
-		if p.visible || !visibleOnly {
+		if p.conn != nil && (p.visible || !visibleOnly) {
 			conns = append(conns, p.conn)
 		}
 	}
 	return conns
 }
 
-func pushOf(post *store.Post, from *presence) *wire.Push {
+func pushOf(m *store.Message, senderMemberKey string) *wire.Push {
 	return &wire.Push{
-		MessageID: post.ID, MeshID: post.MeshID, SenderPubkey: post.SenderPubKey, SenderMemberPubkey: from.member.PubKey,
-		SenderMemberID: post.SenderMemberID, SenderName: post.SenderName, SenderPeerType: post.SenderType, Topic: post.TopicName,
-		ReplyToID: post.ReplyToID, Priority: post.Priority, Nonce: post.Nonce, Ciphertext: post.Ciphertext,
-		CreatedAt: wire.Time(post.CreatedAt), ClientMessageID: post.ClientMessageID, RequestFingerprint: post.Fingerprint,
-		BodyVersion: post.BodyVersion,
+		MessageID: m.ID, MeshID: m.MeshID, SenderPubkey: m.SenderPubKey, SenderMemberPubkey: senderMemberKey,
+		SenderMemberID: m.SenderMemberID, SenderName: m.SenderName, SenderPeerType: m.SenderType, Topic: m.TopicName,
+		ReplyToID: m.ReplyToID, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
+		CreatedAt: wire.Time(m.CreatedAt), ClientMessageID: m.ClientMessageID, RequestFingerprint: m.Fingerprint,
+		BodyVersion: m.BodyVersion,
 	}
 }
 
@@ -346,8 +375,19 @@ func (c *conn) handleClientAck(m *wire.ClientAck) {
 	if m.BrokerMessageID == "" {
 		return
 	}
-	p := c.presence
-	c.b.db.Ack(p.member.ID, p.sessionKey, m.BrokerMessageID, time.Now(), func(err error) {
-		c.log.Warn("client_ack not stored", "err", err)
+	f := c.feed.Load()
+	if settled, ours := f.acked(m.BrokerMessageID); ours {
+		c.record(f, settled)
+		return
+	}
+	c.b.db.SettleByID(f.box, m.BrokerMessageID, time.Now(), func(err error) {
+		if err != nil {
+			c.log.Warn("client_ack not recorded", "err", err)
+		}
 	})
+}
+
+// expire settles what could not be delivered in time.
+func (b *Broker) expire(now time.Time) error {
+	return b.db.ExpireDeliveries(now.Add(-b.cfg.Limits.MessageTTL), now)
 }

@@ -8,20 +8,27 @@
 //	  read loop   one goroutine: decode, dispatch (dispatch.go), one method per
 //	              message type. The first must be a hello (hello.go).
 //	  write loop  one goroutine: the only one that writes to the socket. It takes
-//	              frames from the outbox (outbox.go), pings, and closes.
+//	              frames from the outbox (outbox.go), reads from the store what
+//	              the connection is behind with (feed.go), pings, and closes.
 //
 // The way of a message (delivery.go): the read loop checks it and hands it to
 // the store's single writer, which commits many at once. Only after the commit
-// the sender's outbox gets the ack, and each recipient's outbox the push. Acks
-// and pushes leave in the order of the commits, which for one connection is the
-// order of its sends.
+// the sender's outbox gets the ack, and the message is offered to the feeds of
+// its recipients' connections. Acks and pushes leave in the order of the
+// commits, which for one connection is the order of its sends. A message that a
+// feed does not take stays where it is, on disk, until the feed has caught up or
+// the recipient says its next hello.
+//
+// A presence (presence.go) outlives its connection by a lease (lease.go).
 //
 // Locks, always taken in this order and never across I/O:
 //
-//	Broker.mu   who is here: presences by id, key, member and session
+//	Broker.mu   who is here: presences by id, session key and member
+//	feed.mu     what one connection was pushed and has not settled
 //	outbox.mu   what waits to be written to one socket
 //
-// Slow consumers: an outbox is bounded in frames and bytes. When it is full its
-// connection is closed with 1013 slow_consumer; the messages themselves are on
-// disk.
+// Slow consumers: an outbox is bounded in frames and bytes. Messages that do not
+// fit wait on disk; presence events that do not fit, and a write that stalls for
+// Limits.WriteTimeout, close the connection with 1013 slow_consumer. Drops are
+// counted by reason in broker_connections_dropped_total.
 package broker

@@ -33,6 +33,8 @@ type house struct {
 	mesh   store.Mesh
 	first  string // token of the first link
 	server *httptest.Server
+	stop   func() // ends broker and store
+	change []func(*Limits)
 }
 
 // newHouse starts one; change may adapt its limits.
@@ -42,37 +44,66 @@ func newHouse(t testing.TB, change ...func(*Limits)) *house {
 	if err != nil {
 		t.Fatal(err)
 	}
-	h := &house{t: t}
+	h := &house{t: t, change: change}
 	h.server = httptest.NewUnstartedServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) { h.Handler().ServeHTTP(w, r) }))
 	h.server.Start()
 	h.url = h.server.URL
 	first := NewMesh("home", h.url, time.Now())
 	h.mesh, h.first = first.Mesh, first.Invites[0].Token
-	db, err := store.Open(filepath.Join(t.TempDir(), "meshbox.db"), store.Options{Schema: string(schema), Server: true, First: &first})
+	h.open(filepath.Join(t.TempDir(), "meshbox.db"), store.Options{Schema: string(schema), Server: true, First: &first})
+	t.Cleanup(func() {
+		h.stop()
+		h.server.Close()
+	})
+	return h
+}
+
+// restart ends the broker as a service manager does, and starts another one on
+// the same file and address.
+func (h *house) restart() {
+	h.t.Helper()
+	path := h.db.Path()
+	h.stop()
+	h.open(path, store.Options{Server: true})
+}
+
+// open starts a broker on the file at path.
+func (h *house) open(path string, o store.Options) {
+	h.t.Helper()
+	db, err := store.Open(path, o)
 	if err != nil {
-		t.Fatal(err)
+		h.t.Fatal(err)
 	}
 	cfg := Config{PublicURL: h.url, Version: "test", Limits: DefaultLimits()}
-	for _, f := range change {
+	for _, f := range h.change {
 		f(&cfg.Limits)
 	}
 	if os.Getenv("MESHBOX_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	h.Broker = New(cfg, db, fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}, "app.css": {Data: []byte("*{}")}})
+	b := New(cfg, db, fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}, "app.css": {Data: []byte("*{}")}})
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
-	go func() { h.Run(ctx); close(done) }()
-	t.Cleanup(func() {
+	go func() { b.Run(ctx); close(done) }()
+	h.Broker = b
+	h.stop = func() {
 		drain, stop := context.WithTimeout(context.Background(), 2*time.Second)
 		defer stop()
-		h.Drain(drain)
+		b.Drain(drain)
 		cancel()
 		<-done
-		h.server.Close()
 		db.Close()
-	})
-	return h
+	}
+}
+
+// waitingFor returns how many messages wait for the member connections of id.
+func (h *house) waitingFor(id peer.Identity) int {
+	h.t.Helper()
+	waiting, err := h.db.Pending(h.t.Context(), store.Mailbox{MemberID: id.MemberID}, store.Waiting{Limit: 10_000})
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return len(waiting)
 }
 
 // invite stores an invite and returns its token.
@@ -183,7 +214,7 @@ func (g *guest) wantUnsent(target, text, code string) {
 	}
 }
 
-// wantPush returns the next push that is no presence event.
+// wantPush returns the next push that is no presence event, and acks it.
 func (g *guest) wantPush(text string) *wire.Push {
 	g.t.Helper()
 	for {
@@ -197,6 +228,7 @@ func (g *guest) wantPush(text string) *wire.Push {
 		if got, err := g.Text(push); err != nil || got != text {
 			g.t.Fatalf("%s got %q, %v; want %q", g.id.DisplayName, got, err, text)
 		}
+		_ = g.Ack(g.t.Context(), push) // fails if the connection just ended
 		return push
 	}
 }

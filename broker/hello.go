@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"meshbox/broker/identity"
@@ -214,7 +215,7 @@ func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.T
 	}
 	state := store.State{Groups: parent.Groups, Visible: true}
 	if known, err := c.b.db.SessionKeyByKey(context.Background(), h.MeshID, h.SessionPubkey); err == nil && known.MemberID == parent.ID {
-		p.kept, state = true, known.State
+		state = known.State
 	}
 	p.restore(state)
 	return p, nil
@@ -297,8 +298,8 @@ func fromJSON(text string) (groups []wire.Group) {
 // it.
 func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
-	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
-	old, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
+	c.feed.Store(newFeed(store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey}, p.key(), slices.Contains(p.client.Capabilities, wire.CapClientAck)))
+	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
 	switch refusal {
 	case wire.Capacity:
 		c.presence = nil
@@ -309,12 +310,15 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	}
 	c.helloGate.Stop()
 	c.b.metrics.connections.Inc()
-	c.rememberLater(p)
-	if old != nil {
-		old.conn.end(wire.SessionReplaced)
-		return nil
+	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
+	c.earnLater(p)
+	c.out.ring() // for what waits
+	if replaced != nil {
+		replaced.end(wire.SessionReplaced)
 	}
-	c.b.announce(p)
+	if !silent {
+		c.b.announce(p)
+	}
 	return nil
 }
 

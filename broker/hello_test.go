@@ -442,7 +442,7 @@ func TestSessionCapabilities(t *testing.T) {
 }
 
 func TestAThousandHandshakesInParallel(t *testing.T) {
-	h := newHouse(t)
+	h := newHouse(t, func(l *Limits) { l.HelloTimeout = time.Minute }) // the race detector makes clients slow, too
 	const n = 1000
 	members := make([]peer.Identity, 20)
 	for i := range members {

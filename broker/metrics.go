@@ -54,7 +54,7 @@ func newMetrics(b *Broker) *metrics {
 func (b *Broker) queueDepth() float64 {
 	ctx, cancel := context.WithTimeout(context.Background(), time.Second)
 	defer cancel()
-	n, err := b.db.Waiting(ctx)
+	n, err := b.db.QueueDepth(ctx)
 	if err != nil {
 		return -1
 	}

@@ -27,8 +27,8 @@ func newOutbox(l Limits) *outbox {
 }
 
 // add queues frame and wakes the write loop. It returns false if the box is
-// full, and then holds as much as before; after an ending it takes nothing and
-// returns true.
+// full, and then holds as much as before; an empty one takes a frame of any
+// size. After an ending it takes nothing and returns true.
 func (o *outbox) add(frame []byte) bool {
 	ok := o.addQuietly(frame)
 	o.ring()
@@ -43,7 +43,7 @@ func (o *outbox) addQuietly(frame []byte) bool {
 	if o.end != nil {
 		return true
 	}
-	if len(o.frames) >= o.maxFrames || o.bytes+len(frame) > o.maxBytes {
+	if len(o.frames) > 0 && (len(o.frames) >= o.maxFrames || o.bytes+len(frame) > o.maxBytes) {
 		return false
 	}
 	o.frames = append(o.frames, frame)

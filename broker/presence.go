@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
+	"sync/atomic"
 	"time"
 
 	"meshbox/broker/identity"
@@ -24,18 +25,18 @@ type presence struct {
 	client      wire.Client
 	caps        identity.Caps
 	connectedAt time.Time
-	conn        *conn
 
 	// owned by Broker.mu
-	status  string
-	summary string
-	groups  []wire.Group
-	visible bool
-	stats   json.RawMessage
-	profile *wire.Profile
+	conn       *conn     // nil: the presence is leased
+	leaseUntil time.Time // of a leased one
+	status     string
+	summary    string
+	groups     []wire.Group
+	visible    bool
+	stats      json.RawMessage
+	profile    *wire.Profile
 
-	// owned by the connection's read loop
-	kept bool // the session key is remembered by the store
+	earned atomic.Bool // it has a lease: it outlives its connection for a while
 }
 
 // key is what the presence lists and sends under.
@@ -91,13 +92,15 @@ func isWithin(name, group string) bool {
 // room is one mesh's presences, indexed by all that addresses them. Broker.mu
 // guards it.
 type room struct {
-	all       map[string]*presence              // by presence id
+	all       map[string]*presence              // by presence id; leased ones too
+	live      int                               // of them, those with a connection
 	bySession map[string]*presence              // by session key: one at most
 	byMember  map[string]map[*presence]struct{} // by member id
+	members   map[string]string                 // ids of the members that are here, by their key
 }
 
 func newRoom() *room {
-	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}}
+	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}, members: map[string]string{}}
 }
 
 // replaced returns the presence whose place a new one takes: that of the same
@@ -122,11 +125,15 @@ func (r *room) replaced(by *presence) *presence {
 
 func (r *room) add(p *presence) {
 	r.all[p.id] = p
+	if p.conn != nil {
+		r.live++
+	}
 	if p.sessionKey != "" {
 		r.bySession[p.sessionKey] = p
 	}
 	if r.byMember[p.member.ID] == nil {
 		r.byMember[p.member.ID] = map[*presence]struct{}{}
+		r.members[p.member.PubKey] = p.member.ID
 	}
 	r.byMember[p.member.ID][p] = struct{}{}
 }
@@ -145,12 +152,16 @@ func (r *room) remove(p *presence) bool {
 		return false
 	}
 	delete(r.all, p.id)
+	if p.conn != nil {
+		r.live--
+	}
 	if r.bySession[p.sessionKey] == p {
 		delete(r.bySession, p.sessionKey)
 	}
 	delete(r.byMember[p.member.ID], p)
 	if len(r.byMember[p.member.ID]) == 0 {
 		delete(r.byMember, p.member.ID)
+		delete(r.members, p.member.PubKey)
 	}
 	return true
 }
@@ -162,14 +173,14 @@ func (b *Broker) full(meshID, memberKey, sessionKey, sessionID string) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	r := b.rooms[meshID]
-	if r == nil || len(r.all) < b.cfg.Limits.MaxConnections {
+	if r == nil || r.live < b.cfg.Limits.MaxConnections {
 		return false
 	}
-	if r.bySession[sessionKey] != nil {
+	if p := r.bySession[sessionKey]; p != nil && p.conn != nil {
 		return false // it may take over
 	}
 	for _, p := range r.all {
-		if p.member.PubKey == memberKey && p.client.SessionID == sessionID {
+		if p.conn != nil && p.member.PubKey == memberKey && p.client.SessionID == sessionID {
 			return false
 		}
 	}
@@ -177,10 +188,10 @@ func (b *Broker) full(meshID, memberKey, sessionKey, sessionID string) bool {
 }
 
 // arrive makes p present and queues its first frame, in one step: nothing can
-// reach its connection before, and nothing is missed after. It returns the
-// presence whose place p takes, if any, and else an error code why there is no
-// place.
-func (b *Broker) arrive(p *presence, first func() []byte) (old *presence, refusal string) {
+// reach its connection before, and nothing is missed after. If p takes the place
+// of a presence, it does so silently; replaced is the connection of that one,
+// nil if it was leased. refusal is an error code why there is no place.
+func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced *conn, refusal string) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	r := b.rooms[p.meshID]
@@ -188,20 +199,22 @@ func (b *Broker) arrive(p *presence, first func() []byte) (old *presence, refusa
 		r = newRoom()
 		b.rooms[p.meshID] = r
 	}
-	old = r.replaced(p)
-	if old == nil && len(r.all) >= b.cfg.Limits.MaxConnections {
-		return nil, wire.Capacity
+	old := r.replaced(p)
+	if (old == nil || old.conn == nil) && r.live >= b.cfg.Limits.MaxConnections {
+		return false, nil, wire.Capacity
 	}
 	if refusal := r.claimKey(p, old); refusal != "" {
-		return nil, refusal
+		return false, nil, refusal
 	}
 	if old != nil {
+		replaced = old.conn
 		r.remove(old)
 		p.inherit(old)
 	}
 	r.add(p)
+	p.conn.gate(p.status != wire.StatusIdle)
 	p.conn.sendFrame(first())
-	return old, ""
+	return old != nil, replaced, ""
 }
 
 // claimKey settles who routes under p's session key if somebody else does. A
@@ -213,7 +226,9 @@ func (r *room) claimKey(p, old *presence) (refusal string) {
 	}
 	switch {
 	case p.proven && !holder.proven:
-		holder.conn.end(wire.BadSessionPubkey)
+		if holder.conn != nil {
+			holder.conn.end(wire.BadSessionPubkey)
+		}
 	case holder.member.ID == p.member.ID:
 		p.sessionKey = "" // its proven session is here: the label is not needed
 	default:
@@ -224,6 +239,8 @@ func (r *room) claimKey(p, old *presence) (refusal string) {
 
 // inherit continues what a replaced presence of the same peer showed.
 func (p *presence) inherit(old *presence) {
+	p.id, p.connectedAt = old.id, old.connectedAt
+	p.earned.Store(old.earned.Load())
 	p.status, p.summary, p.visible, p.stats, p.profile = old.status, old.summary, old.visible, old.stats, old.profile
 	if p.client.Groups == nil {
 		p.groups = old.groups
@@ -237,24 +254,50 @@ func (b *Broker) leave(c *conn) {
 	if p == nil {
 		return
 	}
-	if c.remember != nil {
-		c.remember.Stop()
+	if c.earning != nil {
+		c.earning.Stop()
 	}
+	if !b.isHere(p) {
+		return // replaced: who took the place goes on with the state
+	}
+	b.saveState(p) // first: messages to its groups find it here or there
+	if p.earned.Load() {
+		b.detach(p)
+		return
+	}
+	b.end(p)
+}
+
+// end takes a presence out and tells the others. It reports whether p was in.
+func (b *Broker) end(p *presence) bool {
 	b.mu.Lock()
 	r := b.rooms[p.meshID]
 	present := r != nil && r.remove(p)
 	if present && len(r.all) == 0 {
 		delete(b.rooms, p.meshID)
 	}
-	state, event, visible := p.state(time.Now()), p.event(), p.visible
+	event, visible := p.event(), p.visible
 	b.mu.Unlock()
-	if !present {
-		return // replaced: who took the place goes on with the state
-	}
-	b.keepState(p, state)
-	if visible {
+	if present && visible {
 		b.tellOthers(p, wire.EventPeerLeft, event)
 	}
+	return present
+}
+
+// isHere reports whether p is present.
+func (b *Broker) isHere(p *presence) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[p.meshID]
+	return r != nil && r.all[p.id] == p
+}
+
+// saveState saves what others see of p now.
+func (b *Broker) saveState(p *presence) {
+	b.mu.RLock()
+	state := p.state(time.Now())
+	b.mu.RUnlock()
+	b.keepState(p, state)
 }
 
 // keepState saves what a presence leaves behind. A session's state is kept
@@ -325,11 +368,33 @@ func (b *Broker) connsExcept(meshID, memberID string) []*conn {
 	}
 	conns := make([]*conn, 0, len(r.all))
 	for _, p := range r.all {
-		if p.member.ID != memberID {
+		if p.member.ID != memberID && p.conn != nil {
 			conns = append(conns, p.conn)
 		}
 	}
 	return conns
+}
+
+// connsOf returns the connections of a member.
+func (b *Broker) connsOf(memberID string) (conns []*conn) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		conns = r.appendConns(conns, memberID, false)
+	}
+	return conns
+}
+
+// isKnown reports whether a session with that key is here, or leased.
+func (b *Broker) isKnown(sessionKey string) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		if r.bySession[sessionKey] != nil {
+			return true
+		}
+	}
+	return false
 }
 
 // peers returns the listings a member may see, in the order they came.
@@ -355,7 +420,7 @@ func (b *Broker) countPresences() float64 {
 	defer b.mu.RUnlock()
 	n := 0
 	for _, r := range b.rooms {
-		n += len(r.all)
+		n += r.live
 	}
 	return float64(n)
 }

@@ -17,6 +17,7 @@ func (r request) setStatus(m *wire.SetStatus) {
 		return
 	}
 	r.change(func(p *presence) { p.status = m.Status })
+	r.gate(m.Status != wire.StatusIdle)
 	r.done()
 }
 

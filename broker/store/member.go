@@ -189,15 +189,3 @@ func (db *DB) SaveState(meshID, memberID, sessionKey string, s State) error {
 		return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
 	})
 }
-
-// GroupExists reports whether any active member, or a session of one, left a
-// group of that name or below it as its own.
-func (db *DB) GroupExists(ctx context.Context, meshID, group string) (exists bool, err error) {
-	err = db.row(ctx, &exists, `SELECT EXISTS (
-		SELECT 1 FROM member m, json_each(m.groups) g
-		WHERE m.mesh_id = ?1 AND m.revoked_at IS NULL AND (g.value ->> 'name' = ?2 OR substr(g.value ->> 'name', 1, length(?2) + 1) = ?2 || '/')
-		UNION ALL
-		SELECT 1 FROM session_key s, json_each(s.groups) g
-		WHERE s.mesh_id = ?1 AND (g.value ->> 'name' = ?2 OR substr(g.value ->> 'name', 1, length(?2) + 1) = ?2 || '/'))`, meshID, group)
-	return exists, err
-}

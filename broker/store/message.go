@@ -208,24 +208,6 @@ func (tx *Tx) mention(p *Post, name string) error {
 	return nil
 }
 
-// Ack settles the delivery of a message to a member, or to its session
-// sessionKey. One who was not addressed settles nothing. It does not wait for
-// the commit; failed is told if that fails.
-func (db *DB) Ack(memberID, sessionKey, messageID string, now time.Time, failed func(error)) {
-	err := db.writer.submit(&op{plain: true, apply: func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET acked_at = ?1
-			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND acked_at IS NULL`,
-			now.UnixMilli(), messageID, memberID, sessionKey)
-	}, done: func(err error) {
-		if err != nil {
-			failed(err)
-		}
-	}})
-	if err != nil {
-		failed(err)
-	}
-}
-
 // History returns messages of a topic, newest first: at most limit, and only
 // those older than the message beforeID if that is given. ErrNotFound if the
 // topic has no such message.
@@ -248,12 +230,6 @@ func (db *DB) History(ctx context.Context, topicID, beforeID string, limit int) 
 		body_version, coalesce(reply_to_id, ''), coalesce(client_message_id, ''), created_at
 		FROM message WHERE topic_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, topicID, before, limit)
 	return all, err
-}
-
-// Waiting returns how many deliveries are not settled: the queue's depth.
-func (db *DB) Waiting(ctx context.Context) (n int, err error) {
-	err = db.row(ctx, &n, `SELECT count(*) FROM delivery WHERE acked_at IS NULL`)
-	return n, err
 }
 
 // CountNotifications returns how many unread notifications a member has.

@@ -1,7 +1,6 @@
 package store
 
 import (
-	"context"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -322,9 +321,12 @@ func TestAcksCountOnlyFromTheAddressed(t *testing.T) {
 		t.Fatal(err)
 	}
 	settled := func(memberID string) int {
-		db.Ack(memberID, "", sent.ID, time.Now(), func(err error) { t.Error(err) })
-		db.Update(func(*Tx) error { return nil }) // the ack before it is committed
-		n, err := db.Waiting(context.Background())
+		done := make(chan error, 1)
+		db.SettleByID(Mailbox{MemberID: memberID}, sent.ID, time.Now(), func(err error) { done <- err })
+		if err := <-done; err != nil {
+			t.Fatal(err)
+		}
+		n, err := db.QueueDepth(t.Context())
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -35,7 +35,6 @@ const (
 
 	// of a send (protocol section 5)
 	TargetNotFound      = "target_not_found"
-	PeerOffline         = "peer_offline"
 	PayloadTooLarge     = "payload_too_large"
 	InvalidPayload      = "invalid_payload"
 	IdempotencyConflict = "idempotency_conflict"

@@ -1,5 +1,17 @@
 -- Version 1 knew members but no messages: topics, messages and their delivery.
 
+CREATE TABLE lease (
+  id           TEXT PRIMARY KEY,
+  mesh_id      TEXT NOT NULL REFERENCES mesh (id),
+  member_id    TEXT NOT NULL REFERENCES member (id),
+  session_key  TEXT NOT NULL DEFAULT '',
+  proven       INTEGER NOT NULL,
+  name         TEXT NOT NULL,
+  client       TEXT NOT NULL,
+  status       TEXT NOT NULL,
+  connected_at INTEGER NOT NULL
+) STRICT;
+
 CREATE TABLE topic (
   id          TEXT PRIMARY KEY,
   mesh_id     TEXT NOT NULL REFERENCES mesh (id),
@@ -50,11 +62,11 @@ CREATE TABLE delivery (
   seq         INTEGER NOT NULL,
   member_id   TEXT NOT NULL,
   session_key TEXT NOT NULL DEFAULT '',
-  pushed_at   INTEGER,
-  acked_at    INTEGER,
+  settled_at  INTEGER,
+  outcome     TEXT CHECK (outcome IN ('acked', 'expired')),
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
-CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE acked_at IS NULL;
+CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
 
 CREATE TABLE notification (
   id         TEXT PRIMARY KEY,

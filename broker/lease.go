@@ -1,0 +1,155 @@
+package broker
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"time"
+
+	"meshbox/broker/store"
+	"meshbox/broker/wire"
+)
+
+// Presence is a lease (protocol section 4): when its connection breaks, a peer
+// stays listed for a while, and when it comes back in time nobody else notices.
+// A lease is earned by a message or by having lived for earnAfter: the one-shot
+// commands that come and go many times a minute must not linger as peers, nor
+// fill the store with session keys nobody will ever write to.
+
+// earnLater gives p a lease if its connection lives on.
+func (c *conn) earnLater(p *presence) {
+	if !p.earned.Load() {
+		c.earning = time.AfterFunc(earnAfter, func() { c.b.earn(p) })
+	}
+}
+
+// earn gives p a lease, once, and has the store remember its session key. A
+// failure is logged; it costs no more than the lease.
+func (b *Broker) earn(p *presence) {
+	if p.earned.Swap(true) {
+		return
+	}
+	if p.sessionKey != "" {
+		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
+		if errors.Is(err, store.ErrExists) {
+			b.dismiss(p, wire.BadSessionPubkey)
+			return
+		}
+		if err != nil {
+			b.log.Warn("session key not remembered", "member", p.member.ID, "err", err)
+		}
+	}
+	b.saveState(p)
+	b.saveLease(p)
+}
+
+// dismiss ends the connection of p, if it has one.
+func (b *Broker) dismiss(p *presence, reason string) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if p.conn != nil {
+		p.conn.end(reason)
+	}
+}
+
+// detach leaves p without its connection until its lease ends.
+func (b *Broker) detach(p *presence) {
+	b.mu.Lock()
+	r := b.rooms[p.meshID]
+	present := r != nil && r.all[p.id] == p && p.conn != nil
+	if present {
+		p.conn, p.leaseUntil = nil, time.Now().Add(b.cfg.Limits.Lease)
+		r.live--
+	}
+	b.mu.Unlock()
+	if present {
+		b.saveLease(p)
+	}
+}
+
+// saveLease keeps the lease of p for a restart of the broker.
+func (b *Broker) saveLease(p *presence) {
+	b.mu.RLock()
+	l := store.Lease{
+		ID: p.id, MeshID: p.meshID, MemberID: p.member.ID, SessionKey: p.sessionKey, Proven: p.proven, Name: p.name,
+		Client: toJSON(p.client), Status: p.status, ConnectedAt: p.connectedAt,
+	}
+	b.mu.RUnlock()
+	if err := b.db.SaveLease(l); err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
+	}
+}
+
+// endLeases ends the presences that nobody came back to.
+func (b *Broker) endLeases(now time.Time) error {
+	var over []*presence
+	b.mu.RLock()
+	for _, r := range b.rooms {
+		for _, p := range r.all {
+			if p.conn == nil && !now.Before(p.leaseUntil) {
+				over = append(over, p)
+			}
+		}
+	}
+	b.mu.RUnlock()
+	for _, p := range over {
+		if !b.end(p) {
+			continue // its peer came back in this moment
+		}
+		if err := b.db.DropLease(p.id); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// resumeLeases takes up the leases that were running when the broker ended, by
+// whatever end: their peers have the whole time to come back.
+func (b *Broker) resumeLeases() {
+	leases, err := b.db.Leases(context.Background())
+	if err != nil {
+		b.log.Error("leases could not be read; peers that come back will be announced", "err", err)
+		return
+	}
+	for _, l := range leases {
+		p, err := b.resumed(l)
+		if err != nil {
+			b.log.Info("lease dropped", "member", l.MemberID, "err", err)
+			continue
+		}
+		r := b.rooms[l.MeshID]
+		if r == nil {
+			r = newRoom()
+			b.rooms[l.MeshID] = r
+		}
+		r.add(p)
+	}
+}
+
+// resumed is the presence of a lease.
+func (b *Broker) resumed(l store.Lease) (*presence, error) {
+	member, err := b.db.MemberByID(context.Background(), l.MeshID, l.MemberID)
+	if err == nil && !member.RevokedAt.IsZero() {
+		err = errors.New("the member was revoked")
+	}
+	if err != nil {
+		return nil, err
+	}
+	p := &presence{
+		id: l.ID, meshID: l.MeshID, member: member, sessionKey: l.SessionKey, proven: l.Proven, name: l.Name, connectedAt: l.ConnectedAt,
+		status: l.Status, leaseUntil: time.Now().Add(b.cfg.Limits.Lease),
+	}
+	_ = json.Unmarshal([]byte(l.Client), &p.client) // written by saveLease
+	p.earned.Store(true)
+	state := member.State
+	if l.Proven {
+		known, err := b.db.SessionKeyByKey(context.Background(), l.MeshID, l.SessionKey)
+		if err != nil {
+			return nil, err
+		}
+		state = known.State
+	}
+	p.restore(state)
+	p.groups = fromJSON(state.Groups)
+	return p, nil
+}

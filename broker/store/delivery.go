@@ -1,0 +1,196 @@
+package store
+
+import (
+	"context"
+	"database/sql"
+	"encoding/json"
+	"time"
+)
+
+// Delivery. A direct, group or broadcast message has a row per recipient in the
+// table delivery, which waits until it is settled. A topic is a log: each of its
+// members has a cursor up to which everything was delivered. Who asks what waits
+// for a connection gets both, in the order in which the messages were accepted.
+
+// Mailbox is whose messages a connection gets.
+type Mailbox struct {
+	MemberID   string
+	SessionKey string // "" for a member connection
+}
+
+// Pending is a message that waits for a mailbox.
+type Pending struct {
+	Message
+	SenderMemberPubKey string
+	SessionKey         string // the session it was addressed to, "" for the member
+}
+
+// Waiting says which of the waiting messages of a mailbox are asked for.
+type Waiting struct {
+	After  int64   // only those with a greater Seq
+	Only   []int64 // if not nil, only these
+	Urgent bool    // only those of priority now
+	Limit  int
+}
+
+// Pending returns messages that wait for a mailbox, in the order in which they
+// were accepted.
+func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) (all []Pending, err error) {
+	var only any
+	if w.Only != nil {
+		text, err := json.Marshal(w.Only)
+		if err != nil {
+			return nil, err
+		}
+		only = string(text)
+	}
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var p Pending
+		var created int64
+		err := rows.Scan(&p.Seq, &p.ID, &p.MeshID, &p.TopicID, &p.TopicName, &p.SenderMemberID, &p.SenderPubKey, &p.SenderMemberPubKey,
+			&p.SenderName, &p.SenderType, &p.TargetSpec, &p.Priority, &p.Nonce, &p.Ciphertext, &p.BodyVersion, &p.ReplyToID,
+			&p.ClientMessageID, &p.Fingerprint, &created, &p.SessionKey)
+		p.CreatedAt = time.UnixMilli(created)
+		all = append(all, p)
+		return err
+	}, `SELECT m.seq, m.id, m.mesh_id, coalesce(m.topic_id, ''), coalesce(t.name, ''), m.sender_member_id, m.sender_pubkey, coalesce(s.pubkey, ''),
+		m.sender_name, coalesce(m.sender_type, ''), m.target_spec, m.priority, m.nonce, m.ciphertext, m.body_version, coalesce(m.reply_to_id, ''),
+		coalesce(m.client_message_id, ''), coalesce(m.fingerprint, ''), m.created_at, p.session_key
+	FROM (
+		SELECT d.seq, d.session_key FROM delivery d
+		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2)
+		UNION ALL
+		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id AND x.seq > max(tm.delivered_seq, ?3)
+		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1
+	) p
+	JOIN message m ON m.seq = p.seq
+	LEFT JOIN topic t ON t.id = m.topic_id
+	LEFT JOIN member s ON s.id = m.sender_member_id
+	WHERE (m.priority = 'now' OR NOT ?4) AND (?5 IS NULL OR m.seq IN (SELECT value FROM json_each(?5)))
+	ORDER BY m.seq LIMIT ?6`, box.MemberID, box.SessionKey, w.After, w.Urgent, only, w.Limit)
+	return all, err
+}
+
+// Settlement is one delivery that is done: a row, or a step of a topic's cursor.
+type Settlement struct {
+	Seq        int64
+	SessionKey string // of the row
+	TopicID    string // not "": everything up to Seq was delivered from this topic
+}
+
+// Settle records deliveries to a member. It does not wait for the commit; done
+// is told of it on a goroutine of the store and must not block.
+func (db *DB) Settle(memberID string, all []Settlement, now time.Time, done func(error)) {
+	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
+		for _, s := range all {
+			if err := tx.settle(memberID, s, now); err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		done(err)
+	}
+}
+
+func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
+	if s.TopicID != "" {
+		return tx.exec(`UPDATE topic_member SET delivered_seq = ? WHERE topic_id = ? AND member_id = ? AND delivered_seq < ?1`,
+			s.Seq, s.TopicID, memberID)
+	}
+	return tx.exec(`UPDATE delivery SET settled_at = ?, outcome = 'acked'
+		WHERE seq = ? AND member_id = ? AND session_key = ? AND settled_at IS NULL`, now.UnixMilli(), s.Seq, memberID, s.SessionKey)
+}
+
+// SettleByID records that a mailbox acked a message that its connection was not
+// pushed: by an ack that comes after a reconnect. One who was not addressed
+// settles nothing.
+func (db *DB) SettleByID(box Mailbox, messageID string, now time.Time, done func(error)) {
+	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked'
+			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND settled_at IS NULL`,
+			now.UnixMilli(), messageID, box.MemberID, box.SessionKey)
+	}})
+	if err != nil {
+		done(err)
+	}
+}
+
+// TrimBacklog moves the cursors of a member so that at most limit messages of
+// each topic wait; older ones are in its history. It writes only if it must.
+func (db *DB) TrimBacklog(ctx context.Context, memberID string, limit int) error {
+	const oldest = `(SELECT seq FROM message WHERE topic_id = topic_member.topic_id ORDER BY seq DESC LIMIT 1 OFFSET ?2)`
+	var trim bool
+	err := db.row(ctx, &trim, `SELECT EXISTS (SELECT 1 FROM topic_member WHERE member_id = ?1 AND delivered_seq < `+oldest+`)`, memberID, limit)
+	if err != nil || !trim {
+		return err
+	}
+	return db.Update(func(tx *Tx) error {
+		return tx.exec(`UPDATE topic_member SET delivered_seq = `+oldest+` WHERE member_id = ?1 AND delivered_seq < `+oldest, memberID, limit)
+	})
+}
+
+// WaitingSession is a session key that messages wait for.
+type WaitingSession struct{ MemberID, SessionKey string }
+
+// WaitingSessions returns the session keys that messages wait for.
+func (db *DB) WaitingSessions(ctx context.Context) (all []WaitingSession, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var w WaitingSession
+		err := rows.Scan(&w.MemberID, &w.SessionKey)
+		all = append(all, w)
+		return err
+	}, `SELECT DISTINCT member_id, session_key FROM delivery WHERE settled_at IS NULL AND session_key <> ''`)
+	return all, err
+}
+
+// Reroute gives what waits for a session that is over to its member (protocol
+// section 5, guarantee 6).
+func (db *DB) Reroute(w WaitingSession) error {
+	return db.Update(func(tx *Tx) error {
+		return tx.exec(`UPDATE OR IGNORE delivery SET session_key = '' WHERE member_id = ? AND session_key = ? AND settled_at IS NULL`, w.MemberID, w.SessionKey)
+	})
+}
+
+// ExpireDeliveries settles what has waited since before cutoff as expired.
+func (db *DB) ExpireDeliveries(cutoff, now time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'expired'
+			WHERE settled_at IS NULL AND (SELECT created_at FROM message m WHERE m.seq = delivery.seq) < ?2`, now.UnixMilli(), cutoff.UnixMilli())
+	})
+}
+
+// QueueDepth returns how many deliveries wait.
+func (db *DB) QueueDepth(ctx context.Context) (n int, err error) {
+	err = db.row(ctx, &n, `SELECT count(*) FROM delivery WHERE settled_at IS NULL`)
+	return n, err
+}
+
+// GroupMembers returns the ids of the active members that are in a group, or in
+// one below it, by their stored groups or those of one of their sessions.
+func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (ids []string, err error) {
+	const within = `(g.value ->> 'name' = ?2 OR substr(g.value ->> 'name', 1, length(?2) + 1) = ?2 || '/')`
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within+`
+		UNION
+		SELECT m.id FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
+		WHERE s.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within, meshID, group)
+	return ids, err
+}
+
+// VisibleMembers returns the ids of the active members of a mesh that did not
+// hide.
+func (db *DB) VisibleMembers(ctx context.Context, meshID string) (ids []string, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT id FROM member WHERE mesh_id = ? AND revoked_at IS NULL AND visible`, meshID)
+	return ids, err
+}
