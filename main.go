@@ -10,8 +10,8 @@ import (
 	"meshbox/web"
 )
 
-// schema lives at the top of the repository, where a reader looks for it, and
-// go:embed cannot reach upward: so main embeds it and hands it down.
+// schema lives at the top of the repository, where a reader looks for it. No
+// package below could embed it from there, so main does and hands it down.
 //
 //go:embed schema.sql
 var schema string

@@ -50,16 +50,16 @@ func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
 func (b *Broker) join(w http.ResponseWriter, r *http.Request) (store.Joined, error) {
 	var body joinRequest
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
-		return store.Joined{}, errors.New("The body must be a JSON object with invite_token, peer_pubkey and display_name.")
+		return store.Joined{}, errors.New("the body must be a JSON object with invite_token, peer_pubkey and display_name")
 	}
 	name := wire.CleanLine(body.DisplayName, wire.MaxNameLen)
 	switch {
 	case body.InviteToken == "":
-		return store.Joined{}, errors.New("invite_token is missing: send the part of the invite link after /join/.")
+		return store.Joined{}, errors.New("invite_token is missing: send the part of the invite link after /join/")
 	case !identity.IsPublicKey(body.PeerPubkey):
-		return store.Joined{}, errors.New("peer_pubkey must be an Ed25519 public key as 64 lowercase hex digits.")
+		return store.Joined{}, errors.New("peer_pubkey must be an Ed25519 public key as 64 lowercase hex digits")
 	case name == "":
-		return store.Joined{}, errors.New("display_name is missing: send the name others shall see.")
+		return store.Joined{}, errors.New("display_name is missing: send the name others shall see")
 	}
 	token, err := identity.ParseToken(body.InviteToken)
 	if err != nil {

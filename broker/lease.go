@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"slices"
 	"time"
 
 	"meshbox/broker/store"
@@ -40,8 +41,13 @@ func (b *Broker) earn(p *presence) {
 		}
 	}
 	b.saveState(p)
-	b.saveLease(p)
+	if p.leases() {
+		b.saveLease(p)
+	}
 }
+
+// leases reports whether p may outlive its connection.
+func (p *presence) leases() bool { return !slices.Contains(p.client.Capabilities, wire.CapNoLease) }
 
 // dismiss ends the connection of p, if it has one.
 func (b *Broker) dismiss(p *presence, reason string) {

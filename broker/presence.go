@@ -261,7 +261,7 @@ func (b *Broker) leave(c *conn) {
 		return // replaced: who took the place goes on with the state
 	}
 	b.saveState(p) // first: messages to its groups find it here or there
-	if p.earned.Load() {
+	if p.earned.Load() && p.leases() {
 		b.detach(p)
 		return
 	}

@@ -8,6 +8,7 @@ const SENTENCES = {
   invite_expired: `This invite has expired. ${ASK}`,
   invite_exhausted: `This invite has been used up. ${ASK}`,
   invite_revoked: `This invite was taken back. ${ASK}`,
+  member_revoked: 'This browser was removed from the mesh. Ask whoever runs meshbox to restore it.',
   invite_not_found: `This meshbox does not know this invite. ${ASK}`,
   mesh_not_found: 'This invite belongs to another meshbox. Open the link itself in your browser, or ask for one made here: `meshbox invite`.',
   invite_mesh_mismatch: `This invite belongs to another mesh. ${ASK}`,

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"maps"
-	"net"
 	"os"
 	"path/filepath"
 	"slices"
@@ -78,20 +77,12 @@ func (f *clientFlags) connect(ctx context.Context) (*session, error) {
 	if err != nil {
 		return nil, err
 	}
+	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapNoLease)
 	c, err := peer.Dial(ctx, o)
 	if err != nil {
-		return nil, unreachable(err, o.Identity.BrokerURL)
+		return nil, err
 	}
 	return &session{c, o.Client.SessionID}, nil
-}
-
-// unreachable shortens what net says of a broker that does not answer, which
-// names every layer and the address twice.
-func unreachable(err error, url string) error {
-	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
-		return fmt.Errorf("cannot reach the broker at %s (%w); is it running?", url, failed.Err)
-	}
-	return err
 }
 
 // others returns the peers that are connected, without this command itself.
@@ -118,7 +109,7 @@ const minPrefix = 8
 
 // resolve turns what a person calls a recipient into a target: "#topic",
 // "@group", "*" and whole keys stay; a name, or the start of a key, must be that
-// of exactly one peer.
+// of exactly one connected peer, or else of one member.
 func (s *session) resolve(ctx context.Context, name string) (string, error) {
 	if name == "*" || strings.HasPrefix(name, "#") || strings.HasPrefix(name, "@") || identity.IsPublicKey(name) {
 		return name, nil
@@ -127,7 +118,48 @@ func (s *session) resolve(ctx context.Context, name string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return single(name, peers)
+	key, err := single(name, peers)
+	if _, nobody := errors.AsType[*nobodyError](err); !nobody {
+		return key, err
+	}
+	members, failed := s.members(ctx)
+	if failed != nil {
+		return "", failed
+	}
+	if key, late := single(name, members); late == nil {
+		return key, nil
+	}
+	return "", err
+}
+
+// members returns all members, connected or not, as peers: everybody is in
+// #general.
+func (s *session) members(ctx context.Context) ([]wire.Peer, error) {
+	answer, err := s.Request(ctx, &wire.TopicMembers{Topic: wire.General})
+	if err != nil {
+		return nil, err
+	}
+	list, ok := answer.(*wire.TopicMembersResponse)
+	if !ok {
+		return nil, errors.New("the broker answered topic_members with something else; update meshbox on both sides")
+	}
+	var members []wire.Peer
+	for _, m := range list.Members {
+		if m.Pubkey != "" {
+			members = append(members, wire.Peer{Pubkey: m.Pubkey, DisplayName: m.DisplayName})
+		}
+	}
+	return members, nil
+}
+
+// nobodyError says that a name is nobody's.
+type nobodyError struct {
+	name string
+	here []string
+}
+
+func (e *nobodyError) Error() string {
+	return fmt.Sprintf("nobody called %q is here; connected are: %s (topics start with #, groups with @)", e.name, or(strings.Join(e.here, ", "), "nobody"))
 }
 
 // single returns the key of the one peer called name.
@@ -144,7 +176,7 @@ func single(name string, peers []wire.Peer) (string, error) {
 	switch len(keys) {
 	case 0:
 		slices.Sort(here)
-		return "", fmt.Errorf("nobody called %q is here; connected are: %s (topics start with #, groups with @)", name, or(strings.Join(slices.Compact(here), ", "), "nobody"))
+		return "", &nobodyError{name: name, here: slices.Compact(here)}
 	case 1:
 		return keys[0], nil
 	}

@@ -1,12 +1,8 @@
 package cli
 
 import (
-	"errors"
 	"fmt"
-	"net"
-	"os"
 	"strings"
-	"syscall"
 	"testing"
 
 	"meshbox/broker/wire"
@@ -62,16 +58,5 @@ func TestAmbiguousNamesListCandidates(t *testing.T) {
 		if err == nil || err.Error() != want {
 			t.Errorf("%s: got %v\nwant %s", name, err, want)
 		}
-	}
-}
-
-func TestUnreachableSaysItOnce(t *testing.T) {
-	dial := &net.OpError{Op: "dial", Net: "tcp", Err: os.NewSyscallError("connect", syscall.ECONNREFUSED)}
-	err := unreachable(fmt.Errorf("a: %w", fmt.Errorf("b: %w", dial)), "ws://localhost:7900/ws")
-	if want := "cannot reach the broker at ws://localhost:7900/ws (connect: connection refused); is it running?"; err.Error() != want {
-		t.Errorf("got %q", err)
-	}
-	if other := errors.New("other"); unreachable(other, "x") != other {
-		t.Error("another error was changed")
 	}
 }

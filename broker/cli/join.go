@@ -2,25 +2,15 @@ package cli
 
 import (
 	"context"
-	"encoding/json"
 	"fmt"
-	"io"
-	"net/http"
 	"os"
 	"os/user"
-	"time"
 
 	"github.com/spf13/cobra"
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
 	"meshbox/broker/wire"
-)
-
-// Bounds of asking what a short link stands for.
-const (
-	followTimeout = 15 * time.Second
-	maxAnswer     = 64 << 10 // bytes
 )
 
 type joinFlags struct {
@@ -64,13 +54,20 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if err != nil {
 		return err
 	}
-	if link, err = followShort(ctx, link); err != nil {
+	invitation, err := peer.Resolve(ctx, link)
+	if err != nil {
 		return err
 	}
-	key, again := keyFor(keyring, link)
-	id, err := peer.Join(ctx, link, name, key)
+	// With a new key, joining the same mesh again would make a second member and
+	// lose the first one's key.
+	before, again := keyring.Find(invitation.MeshID)
+	key := before.Key
+	if !again {
+		key = identity.NewKey()
+	}
+	id, err := invitation.Join(ctx, name, key)
 	if err != nil {
-		return unreachable(err, linkHost(link))
+		return err
 	}
 	id.PeerType = f.kind
 	if err := keyring.Add(id); err != nil {
@@ -99,64 +96,6 @@ func hints(config string) [][]string {
 		{"  " + self() + " send" + with + " '#general' hi", "say something there"},
 		{"  " + self() + " peers" + with, "see who is connected"},
 	}
-}
-
-// keyFor is the key to join with: the one this mesh knows us by, else a new
-// one.
-func keyFor(keyring *peer.Keyring, link string) (key identity.Key, known bool) {
-	if invite, err := inviteIn(link); err == nil {
-		if before, ok := keyring.Find(invite.MeshID); ok {
-			return before.Key, true
-		}
-	}
-	return identity.NewKey(), false
-}
-
-// inviteIn reads the invite inside a full link.
-func inviteIn(link string) (identity.Invite, error) {
-	parsed, err := identity.ParseLink(link)
-	if err != nil {
-		return identity.Invite{}, err
-	}
-	return identity.ParseToken(parsed.Token)
-}
-
-// followShort turns a short link into the full one it stands for. It must be
-// known before a key is chosen: with a new key, joining the same mesh again
-// would make a second member and lose the first one's key.
-func followShort(ctx context.Context, link string) (string, error) {
-	parsed, err := identity.ParseLink(link)
-	if err != nil || parsed.Code == "" {
-		return link, err
-	}
-	ctx, cancel := context.WithTimeout(ctx, followTimeout)
-	defer cancel()
-	request, err := http.NewRequestWithContext(ctx, http.MethodGet, parsed.Base+"/api/public/invite-code/"+parsed.Code, nil)
-	if err != nil {
-		return "", err
-	}
-	response, err := http.DefaultClient.Do(request)
-	if err != nil {
-		return "", unreachable(err, parsed.Base)
-	}
-	defer response.Body.Close()
-	var answer struct {
-		Found bool   `json:"found"`
-		Token string `json:"token"`
-	}
-	switch err := json.NewDecoder(io.LimitReader(response.Body, maxAnswer)).Decode(&answer); {
-	case err != nil:
-		return "", fmt.Errorf("%s answered %s, and not as a meshbox does; check the link", parsed.Base, response.Status)
-	case !answer.Found:
-		return "", fmt.Errorf("there is no invite with the code %s at %s; ask for a new one", parsed.Code, parsed.Base)
-	}
-	return "ic://join/" + answer.Token, nil
-}
-
-// linkHost is where a full link leads, for errors.
-func linkHost(link string) string {
-	invite, _ := inviteIn(link)
-	return invite.BrokerURL
 }
 
 // userName is what the system calls the user, else the machine.

@@ -19,7 +19,8 @@ import (
 )
 
 const (
-	drainTime         = 8 * time.Second // for connections to close on shutdown
+	minDuration       = 10 * time.Millisecond // of a limit: shorter ones are mistakes
+	drainTime         = 8 * time.Second       // for connections to close on shutdown
 	readHeaderTimeout = 10 * time.Second
 	idleTimeout       = 2 * time.Minute
 	maxHeader         = 16 << 10 // bytes
@@ -53,6 +54,10 @@ func (a *app) serveCommand(name string) *cobra.Command {
 	flags.DurationVar(&f.limits.HelloTimeout, "hello-timeout", f.limits.HelloTimeout, "how long a new connection may stay silent")
 	flags.DurationVar(&f.limits.PingInterval, "ping-interval", f.limits.PingInterval, "how often connections are pinged")
 	flags.DurationVar(&f.limits.PongTimeout, "pong-timeout", f.limits.PongTimeout, "how long a connection may leave pings unanswered")
+	flags.DurationVar(&f.limits.WriteTimeout, "write-timeout", f.limits.WriteTimeout, "how long a connection may take nothing of what is sent to it")
+	flags.DurationVar(&f.limits.AckTimeout, "ack-timeout", f.limits.AckTimeout, "after this a message that was not acknowledged is pushed again")
+	flags.DurationVar(&f.limits.Lease, "presence-lease", f.limits.Lease, "how long a peer stays listed after its connection broke")
+	flags.DurationVar(&f.limits.MessageTTL, "message-ttl", f.limits.MessageTTL, "how long a message waits for a recipient that is away")
 	return c
 }
 
@@ -66,8 +71,8 @@ func (f *serveFlags) check() error {
 		return usagef("--max-message-bytes must be 1024 to %d", maxMessage)
 	case l.MaxConnections < 1:
 		return usagef("--max-connections must be at least 1")
-	case l.HelloTimeout <= 0 || l.PingInterval <= 0:
-		return usagef("--hello-timeout and --ping-interval must be more than 0")
+	case min(l.HelloTimeout, l.PingInterval, l.WriteTimeout, l.AckTimeout, l.Lease, l.MessageTTL) < minDuration:
+		return usagef("durations must be at least %s", minDuration)
 	case l.PongTimeout <= l.PingInterval:
 		return usagef("--pong-timeout must be longer than --ping-interval")
 	}

@@ -57,7 +57,6 @@ type line struct {
 type tailing struct {
 	a      *app
 	flags  *tailFlags
-	broker string // its URL
 	topic  string
 	caught bool   // up with the topic once
 	last   string // id of the newest topic message seen
@@ -75,13 +74,13 @@ func (a *app) tail(ctx context.Context, f *tailFlags, topic string) error {
 	if err != nil {
 		return err
 	}
-	t := &tailing{a: a, flags: f, broker: o.Identity.BrokerURL, topic: topic, shown: map[string]bool{}}
+	t := &tailing{a: a, flags: f, topic: topic, shown: map[string]bool{}}
 	return peer.Stay(ctx, o, t.follow, t.paused)
 }
 
 // paused says why nothing comes in for now.
 func (t *tailing) paused(err error, wait time.Duration) {
-	why := printable(unreachable(err, t.broker).Error())
+	why := printable(err.Error())
 	fmt.Fprintf(t.a.err, "meshbox: %s; trying again in %s\n", why, wait.Round(100*time.Millisecond))
 }
 
@@ -142,7 +141,11 @@ func (t *tailing) catchUp(ctx context.Context, c *peer.Conn) error {
 		messages = messages[:seen]
 	case !t.caught && len(messages) > 0:
 		t.last = messages[0].ID // also when it is not shown
-		messages = messages[:min(t.flags.history, len(messages))]
+		asked := min(t.flags.history, len(messages))
+		for _, m := range messages[asked:] {
+			t.shown[m.ID] = true // the broker also brings what this member has not got yet
+		}
+		messages = messages[:asked]
 	case len(messages) == wire.MaxHistory:
 		fmt.Fprintf(t.a.err, "meshbox: more than %d messages were missed; here are the latest\n", wire.MaxHistory)
 	}
@@ -157,11 +160,7 @@ func (t *tailing) catchUp(ctx context.Context, c *peer.Conn) error {
 
 // history asks for the topic's latest messages, newest first.
 func (t *tailing) history(ctx context.Context, c *peer.Conn) ([]wire.HistoryMessage, error) {
-	limit := wire.MaxHistory
-	if !t.caught {
-		limit = max(t.flags.history, 1)
-	}
-	answer, err := c.Request(ctx, &wire.TopicHistory{Topic: t.topic, Limit: limit})
+	answer, err := c.Request(ctx, &wire.TopicHistory{Topic: t.topic, Limit: wire.MaxHistory})
 	if err != nil {
 		if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Code == wire.Busy {
 			c.Close() // worth another try, which Stay makes of a connection that ended

@@ -95,7 +95,7 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 func dial(ctx context.Context, o Options) (*Conn, error) {
 	ws, _, err := websocket.Dial(ctx, o.Identity.BrokerURL, nil)
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the broker at %s: %w; is it running?", o.Identity.BrokerURL, err)
+		return nil, fmt.Errorf("cannot reach the broker at %s (%w); is it running?", o.Identity.BrokerURL, dialError(err))
 	}
 	ws.SetReadLimit(readLimit)
 	c := &Conn{
@@ -312,10 +312,8 @@ func (c *Conn) Tell(ctx context.Context, m wire.Message) error {
 
 func (c *Conn) write(ctx context.Context, frame []byte) error {
 	if err := c.ws.Write(ctx, websocket.MessageText, frame); err != nil {
-		if known := c.Err(); known != nil {
-			return known
-		}
-		return fmt.Errorf("cannot send: %w", err)
+		c.finish(fmt.Errorf("the connection broke: %w", err)) // unless it is known why
+		return c.Err()
 	}
 	return nil
 }

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/url"
 	"strings"
@@ -29,32 +30,51 @@ type Identity struct {
 // joinTimeout bounds the HTTP requests of joining.
 const joinTimeout = 15 * time.Second
 
-// Join makes key a member of the mesh that link invites to. The same key
-// joining again gets its membership back. Errors are sentences for a person.
-func Join(ctx context.Context, link, displayName string, key identity.Key) (Identity, error) {
-	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
-	defer cancel()
+// Invitation is an invite at hand: read, verified, ready to be used.
+type Invitation struct {
+	identity.Invite
+	token string
+}
+
+// Resolve reads an invite link of any form. A short one it looks up at the
+// broker. Errors are sentences for a person.
+func Resolve(ctx context.Context, link string) (Invitation, error) {
 	parsed, err := identity.ParseLink(link)
 	if err != nil {
-		return Identity{}, err
+		return Invitation{}, err
 	}
 	if parsed.Token == "" {
 		if parsed.Token, err = lookUp(ctx, parsed); err != nil {
-			return Identity{}, err
+			return Invitation{}, err
 		}
 	}
 	invite, err := identity.ParseToken(parsed.Token)
 	if err != nil {
-		return Identity{}, err
+		return Invitation{}, err
 	}
 	if !invite.Verify() {
-		return Identity{}, errors.New("the invite's signature does not verify; copy the whole link again, or ask for a new one")
+		return Invitation{}, errors.New("the invite's signature does not verify; copy the whole link again, or ask for a new one")
 	}
-	memberID, err := postJoin(ctx, invite, parsed.Token, displayName, key)
+	return Invitation{Invite: invite, token: parsed.Token}, nil
+}
+
+// Join makes key a member of the mesh that the invite is for. The same key
+// joining again gets its membership back.
+func (i Invitation) Join(ctx context.Context, displayName string, key identity.Key) (Identity, error) {
+	memberID, err := postJoin(ctx, i.Invite, i.token, displayName, key)
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{MeshID: invite.MeshID, MeshSlug: invite.MeshSlug, BrokerURL: invite.BrokerURL, MemberID: memberID, DisplayName: displayName, Key: key}, nil
+	return Identity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: memberID, DisplayName: displayName, Key: key}, nil
+}
+
+// Join is Resolve and Invitation.Join in one.
+func Join(ctx context.Context, link, displayName string, key identity.Key) (Identity, error) {
+	invitation, err := Resolve(ctx, link)
+	if err != nil {
+		return Identity{}, err
+	}
+	return invitation.Join(ctx, displayName, key)
 }
 
 // lookUp asks the broker for the token behind a short code.
@@ -101,6 +121,8 @@ func explainJoin(code string) string {
 		return "the invite was used already; ask for a new one (meshbox invite)"
 	case "invite_revoked":
 		return "the invite was withdrawn; ask for a new one (meshbox invite)"
+	case "member_revoked":
+		return "your key was removed from the mesh; an admin of it would have to restore it"
 	case "invite_bad_signature", "invite_owner_mismatch", "invite_not_found", "invite_mesh_mismatch", "mesh_not_found":
 		return "the broker does not know this invite (" + code + "); check the link, or ask for a new one"
 	}
@@ -121,6 +143,8 @@ func HTTPBase(brokerURL string) (string, error) {
 // call does one JSON request. Answers with an error status are decoded too:
 // they say why.
 func call(ctx context.Context, method, location string, body, answer any) error {
+	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
+	defer cancel()
 	var content io.Reader
 	if body != nil {
 		text, err := json.Marshal(body)
@@ -136,11 +160,20 @@ func call(ctx context.Context, method, location string, body, answer any) error 
 	request.Header.Set("Content-Type", "application/json")
 	response, err := http.DefaultClient.Do(request)
 	if err != nil {
-		return fmt.Errorf("cannot reach the broker: %w; is it running?", err)
+		return fmt.Errorf("cannot reach the broker at %s://%s (%w); is it running?", request.URL.Scheme, request.URL.Host, dialError(err))
 	}
 	defer response.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(answer); err != nil {
-		return fmt.Errorf("%s answered %s, which is no meshbox answer; check the link", location, response.Status)
+		return fmt.Errorf("%s answered %s, and not as a meshbox does; check the link", location, response.Status)
 	}
 	return nil
+}
+
+// dialError is the innermost reason of an error that net wraps in layers, each
+// of which names the address again.
+func dialError(err error) error {
+	if failed, ok := errors.AsType[*net.OpError](err); ok && failed.Op == "dial" {
+		return failed.Err
+	}
+	return err
 }

@@ -28,7 +28,7 @@ var (
 	ErrInviteRevoked       = errors.New("invite_revoked")
 	ErrInviteExpired       = errors.New("invite_expired")
 	ErrInviteExhausted     = errors.New("invite_exhausted")
-	ErrMemberRevoked       = errors.New("This key was removed from the mesh; an admin can restore it with: meshbox member restore")
+	ErrMemberRevoked       = errors.New("member_revoked")
 )
 
 // IsTrouble tells failures of the file, the disk or the process, which pass,

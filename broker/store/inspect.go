@@ -7,6 +7,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"syscall"
 )
 
 const (
@@ -27,7 +28,7 @@ type fileState struct {
 // large files, which PRAGMA integrity_check would.
 func inspect(path string) (fileState, error) {
 	file, err := os.Open(path)
-	if errors.Is(err, fs.ErrNotExist) {
+	if errors.Is(err, fs.ErrNotExist) || errors.Is(err, syscall.ENOTDIR) { // who creates it says what is wrong
 		return fileState{empty: true}, nil
 	}
 	if err != nil {

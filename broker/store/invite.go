@@ -51,7 +51,7 @@ func scanInvite(scan func(...any) error) (i Invite, err error) {
 // OwnerInvite returns a still valid first link of a mesh, or ErrNotFound.
 func (db *DB) OwnerInvite(ctx context.Context, meshID string, now time.Time) (Invite, error) {
 	query := `SELECT ` + inviteColumns + ` FROM invite
-		WHERE mesh_id = ? AND grants_owner AND revoked_at IS NULL AND uses < max_uses AND expires_at > ? ORDER BY expires_at DESC LIMIT 1`
+		WHERE mesh_id = ? AND grants_owner AND revoked_at IS NULL AND uses < max_uses AND expires_at > ? ORDER BY expires_at DESC, id DESC LIMIT 1`
 	i, err := scanInvite(db.read.QueryRowContext(ctx, query, meshID, now.UnixMilli()).Scan)
 	if err != nil {
 		return Invite{}, failure(query, err)

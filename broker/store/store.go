@@ -48,11 +48,14 @@ type Options struct {
 // Open opens the data file at path. Its errors are sentences for a person, and
 // after any of them the file is as it was.
 func Open(path string, o Options) (*DB, error) {
-	path, err := filepath.Abs(path)
+	path, err := realPath(path)
 	if err != nil {
 		return nil, err
 	}
 	db := &DB{path: path}
+	if _, err := inspect(path); err != nil {
+		return nil, err // before a lock file is made beside it
+	}
 	if o.Server {
 		if err := db.takeLock(); err != nil {
 			return nil, err
@@ -63,6 +66,19 @@ func Open(path string, o Options) (*DB, error) {
 		return nil, err
 	}
 	return db, nil
+}
+
+// realPath is the absolute path of the file itself: two servers that reach it by
+// different links must meet at the same lock.
+func realPath(path string) (string, error) {
+	path, err := filepath.Abs(path)
+	if err != nil {
+		return "", err
+	}
+	if target, err := filepath.EvalSymlinks(path); err == nil {
+		return target, nil
+	}
+	return path, nil // there is no file yet
 }
 
 // takeLock makes this process the only server on the file. The lock is on a

@@ -47,8 +47,11 @@ type Client struct {
 	Capabilities []string `json:"capabilities,omitempty"`
 }
 
-// CapClientAck in a hello's capabilities promises a client_ack for every push.
-const CapClientAck = "client_ack"
+// Capabilities of a hello that meshbox knows.
+const (
+	CapClientAck = "client_ack" // it acks every push
+	CapNoLease   = "no_lease"   // (ours) its presence ends with its connection: a command that asks and leaves
+)
 
 // Hello is a member proving its key (protocol section 2).
 type Hello struct {
