@@ -75,10 +75,7 @@ func (b *Broker) sweep(now time.Time) {
 		if c.stalled(now) {
 			c.cut(wire.SlowConsumer)
 		}
-		if f := c.feed.Load(); f != nil && len(f.overdue(now, b.cfg.Limits.AckTimeout)) > 0 {
-			c.overdue.Store(true)
-			c.out.ring()
-		}
+		c.checkOverdue(now)
 	}
 	for what, drop := range map[string]func(time.Time) error{
 		"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys, "deliveries": b.expire, "leases": b.endLeases, "sessions": b.reroute,

@@ -52,7 +52,7 @@ const (
 	sendsInFlight = 64               // of one connection; more wait in its socket
 	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)
 	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut
-	pingPatience  = 5 * time.Second  // how long the write loop waits for a pong before it goes on
+	idleFrames    = 256              // room for frames that an idle connection may keep
 	retryRead     = time.Second      // after the store could not be read
 
 	feedWindow      = 1024 // pushes of one connection that wait for their ack

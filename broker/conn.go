@@ -24,10 +24,12 @@ type conn struct {
 	out    *outbox
 	opened time.Time
 
-	lastPong atomic.Int64         // Unix ns
-	feed     atomic.Pointer[feed] // nil before a valid hello
-	overdue  atomic.Bool          // the sweeper saw pushes to repeat
-	writing  atomic.Int64         // Unix ns since when a write is under way, 0: none is
+	loops    sync.WaitGroup          // the write loop, and a ping that waits for its answer
+	lastPong atomic.Int64            // Unix ns
+	feed     atomic.Pointer[feed]    // nil before a valid hello
+	overdue  atomic.Pointer[[]int64] // seqs of pushes to repeat, from the sweeper
+	writing  atomic.Int64            // Unix ns since when a write is under way, 0: none is
+	ended    atomic.Bool             // it is being closed: what still comes in is not handled
 
 	// owned by the read loop
 	log       *slog.Logger
@@ -75,8 +77,7 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 // serve runs both loops and returns when the connection is gone.
 func (c *conn) serve() {
 	c.helloGate = time.AfterFunc(c.b.cfg.Limits.HelloTimeout, c.helloTooLate)
-	var writing sync.WaitGroup
-	writing.Go(c.writeLoop)
+	c.loops.Go(c.writeLoop)
 
 	c.readLoop()
 
@@ -84,7 +85,7 @@ func (c *conn) serve() {
 	c.pending.Wait()
 	c.b.leave(c)
 	c.out.finish(ending{code: wire.CloseNormal})
-	writing.Wait()
+	c.loops.Wait()
 	c.ws.CloseNow()
 }
 
@@ -98,7 +99,7 @@ func (c *conn) readLoop() {
 			}
 			return
 		}
-		if !c.handle(frame) {
+		if c.ended.Load() || !c.handle(frame) {
 			return
 		}
 	}
@@ -127,21 +128,27 @@ func (c *conn) writeLoop() {
 	defer ping.Stop()
 	var frames [][]byte
 	for {
+		pings := false
 		select {
 		case <-c.out.bell:
 		case <-ping.C:
-			c.ping()
-			continue
+			pings = true
 		}
-		if c.overdue.Swap(false) {
-			c.redeliver(time.Now())
+		since := time.Now()
+		if seqs := c.overdue.Swap(nil); seqs != nil {
+			c.redeliver(*seqs)
 		}
 		for more := true; more; more = c.catchUp() {
 			var end *ending
 			if frames, end = c.out.take(frames); !c.flush(frames, end) {
 				return
 			}
-			clear(frames) // frames are shared: let go of them
+			if clear(frames); cap(frames) > idleFrames { // frames are shared: let go of them
+				frames = nil
+			}
+		}
+		if pings {
+			c.loops.Go(func() { c.ping(since) })
 		}
 	}
 }
@@ -177,19 +184,18 @@ func (c *conn) write(frames [][]byte) bool {
 	return true
 }
 
-// ping asks for a sign of life; the sweeper ends connections that give none. It
-// waits for the answer in the write loop: to a peer that does not answer there
-// is nothing to write, and one goroutine less per connection is worth a round
-// trip of delay every PingInterval.
-func (c *conn) ping() {
-	ctx, cancel := context.WithTimeout(context.Background(), pingPatience)
+// ping asks for a sign of life; the sweeper ends connections that give none.
+// What was pushed until since was written before, so an answer says that it
+// arrived. It waits on a goroutine of its own, once per PingInterval: in the
+// write loop, everything behind it would wait for the peer.
+func (c *conn) ping(since time.Time) {
+	ctx, cancel := context.WithTimeout(context.Background(), c.b.cfg.Limits.PingInterval)
 	defer cancel()
-	sent := time.Now()
 	if c.ws.Ping(ctx) != nil {
-		return // a late pong is a sign of life all the same, see OnPongReceived
+		return
 	}
 	if f := c.feed.Load(); f != nil {
-		c.record(f, f.answered(sent))
+		c.record(f, f.answered(since))
 	}
 }
 
@@ -243,6 +249,7 @@ func (c *conn) abandon(reason string) {
 }
 
 func (c *conn) finish(e ending) bool {
+	c.ended.Store(true)
 	if !c.out.finish(e) {
 		return false
 	}

@@ -207,11 +207,13 @@ func (b *Broker) holder(meshID, key string) (to store.Recipient, ok bool) {
 	if r == nil {
 		return to, false
 	}
+	if to.MemberID, ok = r.members[key]; ok {
+		return to, true // a member key comes first: a session may only have named it
+	}
 	if p := r.bySession[key]; p != nil {
 		return store.Recipient{MemberID: p.member.ID, SessionKey: key}, true
 	}
-	to.MemberID, ok = r.members[key]
-	return to, ok
+	return to, false
 }
 
 // reroute gives what waits for sessions that are over to their members.
@@ -286,14 +288,15 @@ func (c *conn) addressMembers(post *store.Post, known []string, matches func(*pr
 	c.b.mu.RLock()
 	if r := c.b.rooms[post.MeshID]; r != nil {
 		for memberID, presences := range r.byMember {
-			visible := false
+			visible, matching, member := false, false, false
 			for p := range presences {
 				visible = visible || p.visible
-				if p.visible && matches(p) {
-					to[memberID] = true
-				}
+				matching = matching || p.visible && matches(p)
+				member = member || !p.proven // what it says now replaces what it left
 			}
-			if !visible {
+			if matching {
+				to[memberID] = true
+			} else if !visible || member {
 				delete(to, memberID)
 			}
 		}
@@ -310,6 +313,11 @@ func (c *conn) addressMembers(post *store.Post, known []string, matches func(*pr
 // deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
 func (b *Broker) deliver(from *conn, post *store.Post, audience []string) {
+	for _, to := range post.Recipients {
+		if to.MemberID == post.SenderMemberID {
+			from.sentToSelf(post.Seq)
+		}
+	}
 	targets := b.targets(from, post, audience)
 	if len(targets) == 0 {
 		return
@@ -367,24 +375,6 @@ func pushOf(m *store.Message, senderMemberKey string) *wire.Push {
 		CreatedAt: wire.Time(m.CreatedAt), ClientMessageID: m.ClientMessageID, RequestFingerprint: m.Fingerprint,
 		BodyVersion: m.BodyVersion,
 	}
-}
-
-// handleClientAck settles a push. It is not waited for: an ack that is lost
-// means one more delivery, not one less.
-func (c *conn) handleClientAck(m *wire.ClientAck) {
-	if m.BrokerMessageID == "" {
-		return
-	}
-	f := c.feed.Load()
-	if settled, ours := f.acked(m.BrokerMessageID); ours {
-		c.record(f, settled)
-		return
-	}
-	c.b.db.SettleByID(f.box, m.BrokerMessageID, time.Now(), func(err error) {
-		if err != nil {
-			c.log.Warn("client_ack not recorded", "err", err)
-		}
-	})
 }
 
 // expire settles what could not be delivered in time.

@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"encoding/json"
 	"errors"
 
 	"meshbox/broker/store"
@@ -35,6 +36,7 @@ func (c *conn) handle(frame []byte) bool {
 		return c.handleFirst(m, kind, reqID, err)
 	}
 	if err != nil {
+		err.ID = sendID(kind, frame)
 		return c.badFrame(err, reqID)
 	}
 	c.badFrames = 0
@@ -55,6 +57,17 @@ func (c *conn) handleFirst(m wire.Message, kind, reqID string, err *wire.Error) 
 		return c.badFrame(err, reqID)
 	}
 	return c.badFrame(wire.NewError(wire.NoHello, "Say hello first: the first frame of a connection must be a hello or a session_hello."), reqID)
+}
+
+// sendID is the id of a send that could not be decoded, if that much could.
+func sendID(kind string, frame []byte) string {
+	var send struct {
+		ID string `json:"id"`
+	}
+	if kind != (*wire.Send)(nil).Type() || json.Unmarshal(frame, &send) != nil {
+		return ""
+	}
+	return send.ID
 }
 
 // badFrame answers a frame that cannot be handled; a client that sends nothing

@@ -6,57 +6,74 @@ import (
 	"sync"
 	"time"
 
+	"meshbox/broker/identity"
 	"meshbox/broker/store"
 	"meshbox/broker/wire"
 )
 
 // feed is how messages get from the store to one connection. There is one way,
 // for what was stored long ago and for what was committed just now: everything
-// that waits, in the order in which it was accepted. As long as the connection
-// keeps up, each message is offered to it right after its commit. When it does
-// not, it is behind: then its write loop reads from the store until it has
-// caught up. What does not fit stays on disk, so slow means late and never lost.
+// that waits, in the order in which it was accepted.
+//
+//	          offer: no room                      ┌────────┐ page after page
+//	┌─────────┐ ───────────────────▶ ┌──────────┐ │        │
+//	│ caught  │                      │  behind  │ ┘ catchUp
+//	│   up    │ ◀─────────────────── │          │ ◀─ hello, wake, gate opens:
+//	└─────────┘ a short page, and    └──────────┘    a pass from the start
+//	 offer pushes   nothing declined
+//
+// Caught up, each message is offered to it right after its commit, and pushed.
+// Behind, its write loop reads what comes after resume from the store. What is
+// not pushed stays on disk, so slow means late and never lost.
+//
+// Invariants: everything that waits and may pass, up to resume while behind and
+// up to high else, was pushed on this connection. A message is pushed at most
+// once per pass, because it is in unsettled until the disk says that it is
+// settled; only redelivery repeats it.
 type feed struct {
 	box store.Mailbox
-	own string // the key this connection sends under: nobody gets their own message
 
 	mu        sync.Mutex
-	behind    bool               // the store may hold more than was pushed
-	declined  int                // offers not taken so far: a catch-up sees that more came
-	resume    int64              // the next catch-up asks for what comes after this
-	high      int64              // the newest message pushed
-	urgent    bool               // the recipient is busy: only priority now passes
-	acks      bool               // the peer acks what it gets
-	reading   map[int64]bool     // settled on disk while a page is read; nil: none is
-	trimmed   bool               // the backlog of topics was cut to its limit
-	open      int                // pushes that may still be acked: at most feedWindow
-	unsettled map[int64]*pushed  // by seq
-	byID      map[string]int64   // message id → seq
-	topics    map[string][]int64 // by topic id: seqs in unsettled, ascending
+	behind    bool              // the store may hold more than was pushed
+	resume    int64             // the next catch-up asks for what comes after this seq
+	high      int64             // the newest seq pushed
+	declined  int               // counts offers not taken, for a catch-up to see that more came
+	reading   map[int64]bool    // seqs settled on disk while a page is read; nil: none is
+	floors    map[string]int64  // by topic id: older messages are left to history
+	trimmed   bool              // floors were looked up, or need not be
+	urgent    bool              // the recipient is busy: only priority now passes
+	hidden    bool              // the recipient is hidden: no broadcasts and group messages
+	mine      map[int64]bool    // seqs sent by this connection to its own member: for its siblings
+	acks      bool              // the peer acks what it gets
+	open      int               // pushes that may still be acked: at most feedWindow
+	unsettled map[int64]*pushed // by seq
+	byID      map[string]int64  // message id → seq, of those not settled
+	topics    map[string][]int64
 }
 
-// pushed is a message on its way: pushed on this connection, not settled yet.
+// pushed is a message that was pushed on this connection and is not settled on
+// disk.
 type pushed struct {
 	id         string
+	clientID   string // the sender's client_message_id
+	now        bool   // of priority now
 	sessionKey string // of the delivery's row
-	topicID    string // "" for a row
+	topicID    string // "" for a row; else its seq is in topics, ascending
 	at         time.Time
 	tries      int
 	settled    bool // but not yet on disk
 	exhausted  bool // pushed often enough: it no longer counts as open
 }
 
-// settling is a settlement on its way to the disk. Until it is there, the store
-// still calls these messages waiting, and they must not be pushed again.
-type settling struct {
-	store.Settlement
-	seqs []int64
-}
-
-func newFeed(box store.Mailbox, own string, acks bool) *feed {
+// newFeed is that of a presence which just arrived. Broker.mu is held.
+func newFeed(p *presence) *feed {
 	return &feed{
-		box: box, own: own, acks: acks, behind: true, // what came before is waiting
-		unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
+		box:    store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey},
+		acks:   slices.Contains(p.client.Capabilities, wire.CapClientAck),
+		urgent: p.status != wire.StatusIdle,
+		hidden: !p.visible,
+		behind: true, // what came before is waiting
+		mine:   map[int64]bool{}, unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
 	}
 }
 
@@ -87,13 +104,23 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 func (f *feed) add(p *store.Pending) {
 	f.high = max(f.high, p.Seq)
 	f.open++
-	f.unsettled[p.Seq] = &pushed{id: p.ID, sessionKey: p.SessionKey, topicID: p.TopicID, at: time.Now(), tries: 1}
+	f.unsettled[p.Seq] = &pushed{
+		id: p.ID, clientID: p.ClientMessageID, now: p.Priority == wire.PriorityNow,
+		sessionKey: p.SessionKey, topicID: p.TopicID, at: time.Now(), tries: 1,
+	}
 	f.byID[p.ID] = p.Seq
 	if p.TopicID != "" {
 		queue := f.topics[p.TopicID]
 		at, _ := slices.BinarySearch(queue, p.Seq)
 		f.topics[p.TopicID] = slices.Insert(queue, at, p.Seq)
 	}
+}
+
+// takes reports whether a message that waits may be pushed on this connection
+// now. What is not taken waits on. mu is held.
+func (f *feed) takes(p *store.Pending) bool {
+	toMany := p.TopicID == "" && !identity.IsPublicKey(p.TargetSpec)
+	return f.unsettled[p.Seq] == nil && !f.mine[p.Seq] && !(f.hidden && toMany)
 }
 
 // catchUp pushes a page of what waits in the store. It runs on the write loop
@@ -104,53 +131,53 @@ func (c *conn) catchUp() bool {
 		return false
 	}
 	f.mu.Lock()
-	room, trimmed := feedWindow-f.open, f.trimmed
+	room, trimmed, declined := feedWindow-f.open, f.trimmed, f.declined
 	if !f.behind || room <= 0 {
 		f.mu.Unlock()
 		return false
 	}
-	ask := store.Waiting{After: f.resume, Urgent: f.urgent, Limit: min(room, feedPage)}
-	declined := f.declined
-	f.trimmed, f.reading = true, map[int64]bool{}
+	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage)}
+	f.reading = map[int64]bool{}
 	f.mu.Unlock()
 
-	page, err := c.readPage(f, ask, trimmed)
+	page, floors, err := c.readPage(f.box, ask, trimmed)
 	if err != nil {
 		c.log.Error("waiting messages could not be read", "err", err)
 		time.AfterFunc(retryRead, c.out.ring)
 		return false
 	}
-	more, advanced := c.pushPage(f, page, ask, declined)
+	more, advanced := c.pushPage(f, page, floors, ask, declined)
 	c.record(f, advanced)
 	return more
 }
 
 // readPage reads what waits. When that is much for the first time, older
 // messages of topics than the newest topicBacklog are left to history.
-func (c *conn) readPage(f *feed, ask store.Waiting, trimmed bool) ([]store.Pending, error) {
-	page, err := c.b.db.Pending(context.Background(), f.box, ask)
+func (c *conn) readPage(box store.Mailbox, ask store.Waiting, trimmed bool) (page []store.Pending, floors map[string]int64, err error) {
+	page, err = c.b.db.Pending(context.Background(), box, ask)
 	if err != nil || trimmed || len(page) < ask.Limit {
-		return page, err
+		return page, ask.Floors, err
 	}
-	if err := c.b.db.TrimBacklog(context.Background(), f.box.MemberID, topicBacklog); err != nil {
-		return nil, err
+	if ask.Floors, err = c.b.db.Floors(context.Background(), box.MemberID, topicBacklog); err != nil {
+		return nil, nil, err
 	}
-	return c.b.db.Pending(context.Background(), f.box, ask)
+	page, err = c.b.db.Pending(context.Background(), box, ask)
+	return page, ask.Floors, err
 }
 
 // pushPage pushes what catchUp read, and returns whether to go on and which
 // cursors can move.
-func (c *conn) pushPage(f *feed, page []store.Pending, ask store.Waiting, declined int) (more bool, advanced []settling) {
+func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, ask store.Waiting, declined int) (more bool, advanced []settling) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	gone := f.reading
-	f.reading = nil
+	f.reading, f.floors, f.trimmed = nil, floors, true
 	if ask.After != f.resume || ask.Urgent != f.urgent {
 		return true, nil // a new pass was started meanwhile
 	}
 	for i := range page {
 		p := &page[i]
-		if f.unsettled[p.Seq] == nil && !gone[p.Seq] && p.SenderPubKey != f.own {
+		if !gone[p.Seq] && f.takes(p) {
 			if !c.out.add(wire.Encode(pushOf(&p.Message, p.SenderMemberPubKey), "")) {
 				return true, nil // full: write it out first
 			}
@@ -165,159 +192,32 @@ func (c *conn) pushPage(f *feed, page []store.Pending, ask store.Waiting, declin
 	return f.behind || len(page) > 0, advanced
 }
 
-// acked settles a push by its message id. It reports whether the push was this
-// connection's.
-func (f *feed) acked(messageID string) ([]settling, bool) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	f.acks = true
-	seq, ours := f.byID[messageID]
-	if !ours {
-		return nil, false
-	}
-	return f.settle(seq), true
-}
-
-// settle ends the way of a message and returns what to record. mu is held.
-func (f *feed) settle(seq int64) []settling {
-	p := f.unsettled[seq]
-	delete(f.byID, p.id)
-	if !p.exhausted {
-		f.open--
-	}
-	p.settled = true
-	if p.topicID != "" {
-		return f.advance(p.topicID)
-	}
-	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey}, []int64{seq}}}
-}
-
-// advance returns the step that the cursor of a topic can make: over all settled
-// pushes at the start of its queue, as far as nothing older can still be in the
-// store. While the recipient is busy something may be held anywhere. mu is held.
-func (f *feed) advance(topicID string) []settling {
-	queue, safe := f.topics[topicID], f.high
-	if f.behind {
-		safe = f.resume
-	}
-	if f.urgent {
-		return nil
-	}
-	done := 0
-	for done < len(queue) && queue[done] <= safe && f.unsettled[queue[done]].settled {
-		done++
-	}
-	if done == 0 {
-		return nil
-	}
-	if f.topics[topicID] = queue[done:]; done == len(queue) {
-		delete(f.topics, topicID)
-	}
-	return []settling{{store.Settlement{Seq: queue[done-1], TopicID: topicID}, queue[:done:done]}}
-}
-
-// answered settles everything that was pushed before a ping that the peer
-// answered, if it is one that never acks (protocol section 5, guarantee 3).
-func (f *feed) answered(pinged time.Time) (all []settling) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.acks {
-		return nil
-	}
-	var seqs []int64
-	for seq, p := range f.unsettled {
-		if !p.settled && !p.at.After(pinged) {
-			seqs = append(seqs, seq)
-		}
-	}
-	slices.Sort(seqs)
-	for _, seq := range seqs {
-		all = append(all, f.settle(seq)...)
-	}
-	return all
-}
-
-// overdue returns what was pushed and not acked for so long that it is to be
-// pushed again.
-func (f *feed) overdue(now time.Time, after time.Duration) (seqs []int64) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if !f.acks {
-		return nil
-	}
-	for seq, p := range f.unsettled {
-		switch {
-		case p.settled || p.exhausted || now.Sub(p.at) < after:
-		case p.tries <= maxRedeliveries:
-			seqs = append(seqs, seq)
-		default:
-			p.exhausted = true
-			f.open--
-		}
-	}
-	slices.Sort(seqs)
-	return seqs[:min(len(seqs), feedPage)]
-}
-
-// redeliver pushes again what the peer did not ack in time, as far as it still
-// waits: another connection of the member may have settled it. It runs on the
-// write loop.
-func (c *conn) redeliver(now time.Time) {
-	f := c.feed.Load()
-	if f == nil {
-		return
-	}
-	seqs := f.overdue(now, c.b.cfg.Limits.AckTimeout)
-	if len(seqs) == 0 {
-		return
-	}
-	waiting, err := c.b.db.Pending(context.Background(), f.box, store.Waiting{Only: seqs, Limit: len(seqs)})
-	if err != nil {
-		c.log.Error("waiting messages could not be read", "err", err)
-		return
-	}
-	c.record(f, c.repeat(f, seqs, waiting, now))
-}
-
-// repeat pushes again those of seqs that still wait; the others were settled
-// elsewhere.
-func (c *conn) repeat(f *feed, seqs []int64, waiting []store.Pending, now time.Time) (elsewhere []settling) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	still := map[int64]bool{}
-	for i := range waiting {
-		p := &waiting[i]
-		still[p.Seq] = true
-		if on := f.unsettled[p.Seq]; on != nil && !on.settled && c.out.add(wire.Encode(pushOf(&p.Message, p.SenderMemberPubKey), "")) {
-			on.at, on.tries = now, on.tries+1
-		}
-	}
-	for _, seq := range seqs {
-		if on := f.unsettled[seq]; on != nil && !still[seq] {
-			elsewhere = append(elsewhere, f.settle(seq)...)
-		}
-	}
-	return elsewhere
-}
-
 // gate opens or closes the feed to what is not urgent. Opening it starts a pass
-// over everything that waits, for what was held.
+// from the start, for what was held.
 func (c *conn) gate(urgent bool) {
 	f := c.feed.Load()
 	f.mu.Lock()
 	opens := f.urgent && !urgent
 	f.urgent = urgent
-	if opens {
-		f.behind, f.resume = true, 0
-		f.declined++
-	}
 	f.mu.Unlock()
 	if opens {
-		c.out.ring()
+		c.wake()
 	}
 }
 
-// wake starts a pass over everything that waits.
+// hide closes or opens the feed to broadcasts and group messages.
+func (c *conn) hide(hidden bool) {
+	f := c.feed.Load()
+	f.mu.Lock()
+	opens := f.hidden && !hidden
+	f.hidden = hidden
+	f.mu.Unlock()
+	if opens {
+		c.wake()
+	}
+}
+
+// wake starts a pass from the start.
 func (c *conn) wake() {
 	f := c.feed.Load()
 	f.mu.Lock()
@@ -327,44 +227,11 @@ func (c *conn) wake() {
 	c.out.ring()
 }
 
-// record stores settlements, and goes on with what had no room before.
-func (c *conn) record(f *feed, all []settling) {
-	if len(all) > 0 {
-		c.store(f, all)
-	}
+// sentToSelf leaves a message of this connection to its own member to the
+// member's other connections.
+func (c *conn) sentToSelf(seq int64) {
+	f := c.feed.Load()
 	f.mu.Lock()
-	more := f.behind && f.open < feedWindow
+	f.mine[seq] = true
 	f.mu.Unlock()
-	if more {
-		c.out.ring()
-	}
-}
-
-// store hands settlements to the store and does not wait.
-func (c *conn) store(f *feed, all []settling) {
-	settlements := make([]store.Settlement, len(all))
-	for i, s := range all {
-		settlements[i] = s.Settlement
-	}
-	c.b.db.Settle(f.box.MemberID, settlements, time.Now(), func(err error) {
-		if err != nil { // it will be delivered once more, on the next hello
-			c.log.Warn("delivery not recorded", "err", err)
-			return
-		}
-		f.forget(all)
-	})
-}
-
-// forget drops what is settled on disk.
-func (f *feed) forget(all []settling) {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	for _, s := range all {
-		for _, seq := range s.seqs {
-			delete(f.unsettled, seq)
-			if f.reading != nil {
-				f.reading[seq] = true // the page may be older than the commit
-			}
-		}
-	}
 }

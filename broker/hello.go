@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
 
 	"meshbox/broker/identity"
@@ -60,7 +59,9 @@ func (c *conn) hello(m wire.Message, reqID string) bool {
 		p, rejected = c.sessionHello(m, began)
 	}
 	if rejected == nil {
-		rejected = c.greet(p, reqID)
+		if rejected = c.greet(p, reqID); rejected != nil {
+			c.b.replays.Forget(signatureOf(m)) // it may be said again when there is a place
+		}
 	}
 	if rejected != nil {
 		c.reject(rejected, reqID)
@@ -68,6 +69,16 @@ func (c *conn) hello(m wire.Message, reqID string) bool {
 	}
 	c.b.metrics.helloSeconds.Observe(time.Since(began).Seconds())
 	return true
+}
+
+func signatureOf(m wire.Message) string {
+	switch m := m.(type) {
+	case *wire.Hello:
+		return m.Signature
+	case *wire.SessionHello:
+		return m.Signature
+	}
+	return ""
 }
 
 // reject tells the client why, counts, and closes.
@@ -150,6 +161,7 @@ func (c *conn) bindClaim(h *wire.Hello, now time.Time) (store.Member, error) {
 	if err := c.b.db.BindClaim(h.MeshID, h.MemberID, h.Pubkey, now); err != nil {
 		return member, err
 	}
+	c.b.yieldKey(h.MeshID, h.Pubkey)
 	return c.b.db.MemberByKey(context.Background(), h.MeshID, h.Pubkey)
 }
 
@@ -298,7 +310,6 @@ func fromJSON(text string) (groups []wire.Group) {
 // it.
 func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
-	c.feed.Store(newFeed(store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey}, p.key(), slices.Contains(p.client.Capabilities, wire.CapClientAck)))
 	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
 	switch refusal {
 	case wire.Capacity:
@@ -318,6 +329,9 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	}
 	if !silent {
 		c.b.announce(p)
+	}
+	if !p.proven && p.client.Groups != nil && toJSON(p.client.Groups) != p.member.Groups {
+		c.b.saveState(p) // @group must find it also if the broker is killed
 	}
 	return nil
 }

@@ -31,9 +31,11 @@ type joinResponse struct {
 }
 
 func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
-	joined, err := b.join(w, r)
+	var body joinRequest
+	joined, err := b.join(r, &body)
 	switch {
 	case err == nil:
+		b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
 		b.log.Info("joined", "mesh", joined.Mesh.ID, "member", joined.Member.ID, "already", joined.Already)
 		writeJSON(w, http.StatusOK, joinResponse{OK: true, MemberID: joined.Member.ID, AlreadyMember: joined.Already})
 	case store.IsTrouble(err):
@@ -47,9 +49,8 @@ func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
 
 // join does what POST /join asks for. Its errors are for the client, unless
 // store.IsTrouble says otherwise.
-func (b *Broker) join(w http.ResponseWriter, r *http.Request) (store.Joined, error) {
-	var body joinRequest
-	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
+func (b *Broker) join(r *http.Request, body *joinRequest) (store.Joined, error) {
+	if err := json.NewDecoder(r.Body).Decode(body); err != nil {
 		return store.Joined{}, errors.New("the body must be a JSON object with invite_token, peer_pubkey and display_name")
 	}
 	name := wire.CleanLine(body.DisplayName, wire.MaxNameLen)
@@ -124,6 +125,7 @@ func (b *Broker) postClaim(w http.ResponseWriter, r *http.Request) {
 		claimFailed(w, status, code)
 		return
 	}
+	b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
 	writeJSON(w, http.StatusOK, claimResponse{
 		SealedRootKey: base64.RawURLEncoding.EncodeToString(sealed), MeshID: joined.Mesh.ID, MemberID: joined.Member.ID,
 		OwnerPubkey: joined.Mesh.OwnerPubKey, MeshSlug: joined.Mesh.Slug,
@@ -174,7 +176,7 @@ func claimError(err error) (status int, code string) {
 		return http.StatusGone, "exhausted"
 	case errors.Is(err, errInviteSignature):
 		return http.StatusBadRequest, "bad_signature"
-	case errors.Is(err, errMalformedKey):
+	case errors.Is(err, errMalformedKey), errors.Is(err, store.ErrKeyTaken):
 		return http.StatusBadRequest, "malformed"
 	}
 	return http.StatusServiceUnavailable, "busy"

@@ -49,13 +49,15 @@ func (b *Broker) earn(p *presence) {
 // leases reports whether p may outlive its connection.
 func (p *presence) leases() bool { return !slices.Contains(p.client.Capabilities, wire.CapNoLease) }
 
-// dismiss ends the connection of p, if it has one.
-func (b *Broker) dismiss(p *presence, reason string) {
+// dismiss ends the connection of p and reports whether it had one.
+func (b *Broker) dismiss(p *presence, reason string) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
-	if p.conn != nil {
-		p.conn.end(reason)
+	if p.conn == nil {
+		return false
 	}
+	p.conn.end(reason)
+	return true
 }
 
 // detach leaves p without its connection until its lease ends.

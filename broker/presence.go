@@ -116,7 +116,7 @@ func (r *room) replaced(by *presence) *presence {
 		return nil
 	}
 	for old := range r.byMember[by.member.ID] {
-		if old.client.SessionID == by.client.SessionID && may(old) {
+		if old.client.SessionID == by.client.SessionID && old.proven == by.proven {
 			return old
 		}
 	}
@@ -179,8 +179,8 @@ func (b *Broker) full(meshID, memberKey, sessionKey, sessionID string) bool {
 	if p := r.bySession[sessionKey]; p != nil && p.conn != nil {
 		return false // it may take over
 	}
-	for _, p := range r.all {
-		if p.conn != nil && p.member.PubKey == memberKey && p.client.SessionID == sessionID {
+	for p := range r.byMember[r.members[memberKey]] {
+		if p.conn != nil && p.client.SessionID == sessionID {
 			return false
 		}
 	}
@@ -212,8 +212,8 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 		p.inherit(old)
 	}
 	r.add(p)
-	p.conn.gate(p.status != wire.StatusIdle)
 	p.conn.sendFrame(first())
+	p.conn.feed.Store(newFeed(p)) // after that pushes follow
 	return old != nil, replaced, ""
 }
 
@@ -235,6 +235,25 @@ func (r *room) claimKey(p, old *presence) (refusal string) {
 		return wire.BadSessionPubkey
 	}
 	return ""
+}
+
+// yieldKey ends the presence that labelled itself with what is now the key of a
+// member.
+func (b *Broker) yieldKey(meshID, key string) {
+	b.mu.Lock()
+	var p *presence
+	if r := b.rooms[meshID]; r != nil && key != "" {
+		p = r.bySession[key]
+		delete(r.bySession, key)
+	}
+	b.mu.Unlock()
+	if p == nil {
+		return
+	}
+	p.earned.Store(false) // no lease keeps the label
+	if !b.dismiss(p, wire.BadSessionPubkey) {
+		b.end(p)
+	}
 }
 
 // inherit continues what a replaced presence of the same peer showed.
@@ -276,9 +295,9 @@ func (b *Broker) end(p *presence) bool {
 	if present && len(r.all) == 0 {
 		delete(b.rooms, p.meshID)
 	}
-	event, visible := p.event(), p.visible
+	event, told := p.event(), p.visible && !b.draining // nobody is left to be told then
 	b.mu.Unlock()
-	if present && visible {
+	if present && told {
 		b.tellOthers(p, wire.EventPeerLeft, event)
 	}
 	return present

@@ -35,6 +35,7 @@ func (r request) setVisible(m *wire.SetVisible) {
 		changed, event = p.visible != m.Visible, p.event()
 		p.visible = m.Visible
 	})
+	r.hide(!m.Visible)
 	r.b.saveState(r.presence)
 	r.answer(&wire.Ack{ID: r.id, Queued: false})
 	if !changed {

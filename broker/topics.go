@@ -169,6 +169,8 @@ func (r request) topicFailed(err error, ref, forbidden string) {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		r.fail(wire.TopicNotFound, fmt.Sprintf("topic %q not found; topic_list shows those you may see", wire.CleanLine(ref, wire.MaxNameLen)))
+	case errors.Is(err, store.ErrNoMember):
+		r.fail(wire.InvalidArgs, "There is no member with this id or key; topic_members of general lists them.")
 	case errors.Is(err, store.ErrForbidden):
 		r.fail(wire.Forbidden, forbidden)
 	default:

@@ -22,6 +22,9 @@ func Plain(text string) (nonce, ciphertext string) {
 // SendText sends text to target: sealed if that is a key, else readable by
 // everybody it reaches. The ack may be a refusal.
 func (c *Conn) SendText(ctx context.Context, target, text string) (*wire.Ack, error) {
+	if target == "" {
+		return nil, errors.New("the recipient is missing")
+	}
 	m := wire.Send{TargetSpec: target, Priority: wire.PriorityNext, ClientMessageID: rand.Text()}
 	if identity.IsPublicKey(target) {
 		var err error

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
+	"errors"
 	"time"
 )
 
@@ -27,23 +28,46 @@ type Pending struct {
 
 // Waiting says which of the waiting messages of a mailbox are asked for.
 type Waiting struct {
-	After  int64   // only those with a greater Seq
-	Only   []int64 // if not nil, only these
-	Urgent bool    // only those of priority now
+	After  int64            // only those with a greater Seq
+	Floors map[string]int64 // by topic id: only those of the topic with a greater Seq
+	Urgent bool             // only those of priority now
 	Limit  int
 }
 
+// waiting selects the seqs that wait for member ?1 and session ?2 after ?3, in
+// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many. The limit is in
+// here, because joining and sorting all that waits for every page would make
+// catching up quadratic.
+const waiting = `SELECT seq, session_key FROM (
+		SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d JOIN message x ON x.seq = d.seq
+		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2) AND (x.priority = 'now' OR NOT ?4)
+		UNION ALL
+		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
+			AND x.seq > max(tm.delivered_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
+		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4)
+	) ORDER BY seq LIMIT ?6`
+
+// still selects those of the seqs in JSON ?3 that wait for member ?1 and
+// session ?2.
+const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
+	WHERE d.seq IN (SELECT value FROM json_each(?3)) AND d.member_id = ?1 AND d.settled_at IS NULL AND d.session_key IN ('', ?2)
+	UNION ALL
+	SELECT x.seq, '' FROM message x JOIN topic_member tm ON tm.topic_id = x.topic_id AND tm.member_id = ?1
+	WHERE x.seq IN (SELECT value FROM json_each(?3)) AND x.seq > tm.delivered_seq`
+
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
-func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) (all []Pending, err error) {
-	var only any
-	if w.Only != nil {
-		text, err := json.Marshal(w.Only)
-		if err != nil {
-			return nil, err
-		}
-		only = string(text)
-	}
+func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) ([]Pending, error) {
+	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit)
+}
+
+// StillPending returns those of the messages seqs that still wait for a mailbox.
+func (db *DB) StillPending(ctx context.Context, box Mailbox, seqs []int64) ([]Pending, error) {
+	return db.pending(ctx, still, box.MemberID, box.SessionKey, toJSON(seqs))
+}
+
+// pending reads the messages that the query selected selects.
+func (db *DB) pending(ctx context.Context, selected string, args ...any) (all []Pending, err error) {
 	err = db.rows(ctx, func(rows *sql.Rows) error {
 		var p Pending
 		var created int64
@@ -56,19 +80,37 @@ func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) (all []Pendin
 	}, `SELECT m.seq, m.id, m.mesh_id, coalesce(m.topic_id, ''), coalesce(t.name, ''), m.sender_member_id, m.sender_pubkey, coalesce(s.pubkey, ''),
 		m.sender_name, coalesce(m.sender_type, ''), m.target_spec, m.priority, m.nonce, m.ciphertext, m.body_version, coalesce(m.reply_to_id, ''),
 		coalesce(m.client_message_id, ''), coalesce(m.fingerprint, ''), m.created_at, p.session_key
-	FROM (
-		SELECT d.seq, d.session_key FROM delivery d
-		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2)
-		UNION ALL
-		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id AND x.seq > max(tm.delivered_seq, ?3)
-		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1
-	) p
+	FROM (`+selected+`) p
 	JOIN message m ON m.seq = p.seq
 	LEFT JOIN topic t ON t.id = m.topic_id
 	LEFT JOIN member s ON s.id = m.sender_member_id
-	WHERE (m.priority = 'now' OR NOT ?4) AND (?5 IS NULL OR m.seq IN (SELECT value FROM json_each(?5)))
-	ORDER BY m.seq LIMIT ?6`, box.MemberID, box.SessionKey, w.After, w.Urgent, only, w.Limit)
+	ORDER BY m.seq`, args...)
 	return all, err
+}
+
+// toJSON is the text of a list or map of numbers, for json_each.
+func toJSON(v any) string {
+	text, err := json.Marshal(v)
+	if err != nil {
+		panic("store: " + err.Error()) // only numbers come here
+	}
+	return string(text)
+}
+
+// Floors returns, for each topic of a member where more than limit messages
+// wait, the seq below which they are left to history.
+func (db *DB) Floors(ctx context.Context, memberID string, limit int) (floors map[string]int64, err error) {
+	floors = map[string]int64{}
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var topicID string
+		var seq int64
+		err := rows.Scan(&topicID, &seq)
+		floors[topicID] = seq
+		return err
+	}, `SELECT topic_id, floor FROM (SELECT topic_id, delivered_seq,
+			(SELECT seq FROM message x WHERE x.topic_id = tm.topic_id ORDER BY seq DESC LIMIT 1 OFFSET ?2) AS floor
+		FROM topic_member tm WHERE member_id = ?1) WHERE floor > delivered_seq`, memberID, limit)
+	return floors, err
 }
 
 // Settlement is one delivery that is done: a row, or a step of a topic's cursor.
@@ -100,7 +142,7 @@ func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
 			s.Seq, s.TopicID, memberID)
 	}
 	return tx.exec(`UPDATE delivery SET settled_at = ?, outcome = 'acked'
-		WHERE seq = ? AND member_id = ? AND session_key = ? AND settled_at IS NULL`, now.UnixMilli(), s.Seq, memberID, s.SessionKey)
+		WHERE seq = ? AND member_id = ? AND session_key IN ('', ?) AND settled_at IS NULL`, now.UnixMilli(), s.Seq, memberID, s.SessionKey)
 }
 
 // SettleByID records that a mailbox acked a message that its connection was not
@@ -115,20 +157,6 @@ func (db *DB) SettleByID(box Mailbox, messageID string, now time.Time, done func
 	if err != nil {
 		done(err)
 	}
-}
-
-// TrimBacklog moves the cursors of a member so that at most limit messages of
-// each topic wait; older ones are in its history. It writes only if it must.
-func (db *DB) TrimBacklog(ctx context.Context, memberID string, limit int) error {
-	const oldest = `(SELECT seq FROM message WHERE topic_id = topic_member.topic_id ORDER BY seq DESC LIMIT 1 OFFSET ?2)`
-	var trim bool
-	err := db.row(ctx, &trim, `SELECT EXISTS (SELECT 1 FROM topic_member WHERE member_id = ?1 AND delivered_seq < `+oldest+`)`, memberID, limit)
-	if err != nil || !trim {
-		return err
-	}
-	return db.Update(func(tx *Tx) error {
-		return tx.exec(`UPDATE topic_member SET delivered_seq = `+oldest+` WHERE member_id = ?1 AND delivered_seq < `+oldest, memberID, limit)
-	})
 }
 
 // WaitingSession is a session key that messages wait for.
@@ -153,11 +181,20 @@ func (db *DB) Reroute(w WaitingSession) error {
 	})
 }
 
-// ExpireDeliveries settles what has waited since before cutoff as expired.
+// ExpireDeliveries settles what has waited since before cutoff as expired. Ids
+// sort by time, and seqs nearly as they do, so one look into the index of ids
+// tells how far to go.
 func (db *DB) ExpireDeliveries(cutoff, now time.Time) error {
+	var last int64
+	err := db.row(context.Background(), &last, `SELECT seq FROM message WHERE id < ? ORDER BY id DESC LIMIT 1`, newID(cutoff)[:timeLen])
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
 	return db.Update(func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'expired'
-			WHERE settled_at IS NULL AND (SELECT created_at FROM message m WHERE m.seq = delivery.seq) < ?2`, now.UnixMilli(), cutoff.UnixMilli())
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'expired' WHERE settled_at IS NULL AND seq <= ?2`, now.UnixMilli(), last)
 	})
 }
 
@@ -176,7 +213,7 @@ func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (ids []str
 		err := rows.Scan(&id)
 		ids = append(ids, id)
 		return err
-	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within+`
+	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL AND `+within+`
 		UNION
 		SELECT m.id FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
 		WHERE s.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within, meshID, group)
@@ -191,6 +228,6 @@ func (db *DB) VisibleMembers(ctx context.Context, meshID string) (ids []string, 
 		err := rows.Scan(&id)
 		ids = append(ids, id)
 		return err
-	}, `SELECT id FROM member WHERE mesh_id = ? AND revoked_at IS NULL AND visible`, meshID)
+	}, `SELECT id FROM member WHERE mesh_id = ? AND pubkey IS NOT NULL AND revoked_at IS NULL AND visible`, meshID)
 	return ids, err
 }

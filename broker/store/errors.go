@@ -13,6 +13,7 @@ import (
 // that their text is what the client is told.
 var (
 	ErrNotFound  = errors.New("not found")
+	ErrNoMember  = errors.New("no such member")
 	ErrExists    = errors.New("exists already")
 	ErrBusy      = errors.New("the data file is locked by another program; try again in a moment")
 	ErrFull      = errors.New("the disk is full; free some space")
@@ -21,6 +22,8 @@ var (
 	ErrClosed    = errors.New("the store is closed")
 	ErrForbidden = errors.New("forbidden")
 
+	errConstraint = errors.New("a constraint of the schema was violated")
+
 	ErrMeshNotFound        = errors.New("mesh_not_found")
 	ErrInviteOwnerMismatch = errors.New("invite_owner_mismatch")
 	ErrInviteNotFound      = errors.New("invite_not_found")
@@ -28,6 +31,7 @@ var (
 	ErrInviteRevoked       = errors.New("invite_revoked")
 	ErrInviteExpired       = errors.New("invite_expired")
 	ErrInviteExhausted     = errors.New("invite_exhausted")
+	ErrKeyTaken            = errors.New("this key belongs to a session of another member; join with a new key")
 	ErrMemberRevoked       = errors.New("member_revoked")
 )
 
@@ -61,6 +65,7 @@ func translate(err error) error {
 		if driver.Code() == sqlite3.SQLITE_CONSTRAINT_UNIQUE || driver.Code() == sqlite3.SQLITE_CONSTRAINT_PRIMARYKEY {
 			return fmt.Errorf("%w (%v)", ErrExists, err)
 		}
+		return fmt.Errorf("%w (%v)", errConstraint, err)
 	}
 	return err
 }

@@ -18,7 +18,7 @@ const (
 // fileState is what a data file says of itself before SQLite touches it.
 type fileState struct {
 	exists  bool
-	empty   bool // no header yet: ours to fill
+	empty   bool // no table yet, as far as the file itself tells: ours to fill
 	version int  // PRAGMA user_version
 }
 
@@ -61,7 +61,7 @@ func judge(path string, header []byte, size int64) (fileState, error) {
 	id := binary.BigEndian.Uint32(header[68:])
 	if id == 0 && pages <= 1 {
 		// One page holds no table: a first start that was cut off here.
-		return fileState{exists: true, empty: !hasWAL(path)}, nil
+		return fileState{exists: true, empty: true}, nil
 	}
 	if id != applicationID {
 		return fileState{}, foreignFile(path)

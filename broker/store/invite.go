@@ -130,6 +130,9 @@ func (tx *Tx) join(j Joining, now time.Time) (result Joined, err error) {
 	if err = result.Invite.Valid(now); err != nil {
 		return result, err
 	}
+	if err = tx.freeKey(j.MeshID, j.PubKey); err != nil {
+		return result, err
+	}
 	if err = tx.exec(`UPDATE invite SET uses = uses + 1 WHERE id = ?`, result.Invite.ID); err != nil {
 		return result, err
 	}

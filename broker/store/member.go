@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -87,7 +88,9 @@ func (db *DB) Members(ctx context.Context, meshID string) (all []Member, err err
 }
 
 // insertMember adds a member and, in the same transaction, its place in
-// #general. It is the only way a member comes to be.
+// #general. It is the only way a member comes to be. A place that was claimed
+// without a key enters #general when it is taken: until then nobody may see it,
+// because who knows its id can take it.
 func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
 	err := tx.exec(`INSERT INTO member (id, mesh_id, pubkey, display_name, role, invite_id, joined_at, claim_until)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?)`,
@@ -95,21 +98,45 @@ func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
 	if err != nil {
 		return err
 	}
-	role := "member"
 	if owner {
-		role = "lead"
 		if err := tx.exec(`UPDATE mesh SET owner_member_id = ? WHERE id = ?`, m.ID, m.MeshID); err != nil {
 			return err
 		}
 	}
-	if err := tx.ensureGeneral(m.MeshID, m.JoinedAt); err != nil {
+	if m.PubKey == "" {
+		return nil
+	}
+	return tx.enterGeneral(m.MeshID, m.ID, m.JoinedAt)
+}
+
+// enterGeneral subscribes a member to #general, the owner as its lead.
+func (tx *Tx) enterGeneral(meshID, memberID string, now time.Time) error {
+	if err := tx.ensureGeneral(meshID, now); err != nil {
 		return err
 	}
-	var general string
-	if err := tx.row(&general, `SELECT id FROM topic WHERE mesh_id = ? AND name = 'general'`, m.MeshID); err != nil {
+	var general, role string
+	err := tx.scan([]any{&general, &role}, `SELECT t.id, iif(mesh.owner_member_id = ?2, 'lead', 'member')
+		FROM topic t JOIN mesh ON mesh.id = t.mesh_id WHERE t.mesh_id = ?1 AND t.name = 'general'`, meshID, memberID)
+	if err != nil {
 		return err
 	}
-	return tx.subscribe(general, m.ID, role, m.JoinedAt)
+	return tx.subscribe(general, memberID, role, now)
+}
+
+// freeKey makes sure that pubkey can become a member key: a session of another
+// member that proved it keeps it (ErrKeyTaken), a mere label gives way.
+func (tx *Tx) freeKey(meshID, pubkey string) error {
+	var proven bool
+	err := tx.row(&proven, `SELECT proven FROM session_key WHERE mesh_id = ? AND pubkey = ?`, meshID, pubkey)
+	switch {
+	case errors.Is(err, ErrNotFound):
+		return nil
+	case err != nil:
+		return err
+	case proven:
+		return ErrKeyTaken
+	}
+	return tx.exec(`DELETE FROM session_key WHERE mesh_id = ? AND pubkey = ?`, meshID, pubkey)
 }
 
 // BindClaim gives the key of a first hello to a place claimed by short code
@@ -117,13 +144,19 @@ func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
 // minutes are over; ErrExists if another member has that key.
 func (db *DB) BindClaim(meshID, memberID, pubkey string, now time.Time) error {
 	return db.Update(func(tx *Tx) error {
+		if err := tx.freeKey(meshID, pubkey); err != nil {
+			return err
+		}
 		bound, err := tx.execCount(`UPDATE member SET pubkey = ?, claim_until = NULL
 			WHERE id = ? AND mesh_id = ? AND pubkey IS NULL AND revoked_at IS NULL AND claim_until > ?`,
 			pubkey, memberID, meshID, now.UnixMilli())
-		if err == nil && bound == 0 {
+		if err != nil {
+			return err
+		}
+		if bound == 0 {
 			return ErrNotFound
 		}
-		return err
+		return tx.enterGeneral(meshID, memberID, now)
 	})
 }
 
@@ -151,11 +184,9 @@ func (db *DB) DropClaims(now time.Time) error {
 }
 
 func (tx *Tx) dropClaim(memberID string) error {
-	tx.forget()
 	for _, query := range []string{
 		`UPDATE invite SET uses = uses - 1 WHERE id = (SELECT invite_id FROM member WHERE id = ?) AND uses > 0`,
 		`UPDATE mesh SET owner_member_id = NULL WHERE owner_member_id = ?`,
-		`DELETE FROM topic_member WHERE member_id = ?`,
 		`DELETE FROM member WHERE id = ?`,
 	} {
 		if err := tx.exec(query, memberID); err != nil {

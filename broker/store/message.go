@@ -69,16 +69,34 @@ type Posted struct {
 func (db *DB) Append(p *Post, refused error, done func(Posted, error)) {
 	var result Posted
 	o := &op{plain: true, apply: func(tx *Tx) (err error) {
-		if refused != nil {
-			return refused
+		if refused == nil {
+			result, err = tx.post(p)
+		} else {
+			err = refused
 		}
-		result, err = tx.post(p)
+		if err != nil && p.ClientMessageID != "" && !isDatabaseError(err) {
+			return tx.repeated(p, &result, err)
+		}
 		return err
 	}}
 	o.done = func(err error) { done(result, err) }
 	if err := db.writer.submit(o); err != nil {
 		done(Posted{}, err)
 	}
+}
+
+// repeated turns a refusal into success if the message was stored before: what
+// was promised then holds, whatever has changed since.
+func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
+	duplicate, err := tx.findDuplicate(p)
+	switch {
+	case err == nil && duplicate:
+		result.Duplicate = true
+		return nil
+	case isDatabaseError(err):
+		return err
+	}
+	return refusal
 }
 
 // post decides before it writes, so that a refusal leaves nothing behind.
@@ -101,7 +119,10 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 			return result, err
 		}
 	}
-	return result, tx.address(p)
+	if err = tx.address(p); err != nil && !isDatabaseError(err) {
+		err = databaseError{err} // the message is written: only the whole can be undone
+	}
+	return result, err
 }
 
 // openTopic resolves the topic of p, checks that the sender may post there, and

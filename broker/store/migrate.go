@@ -47,7 +47,11 @@ func migrations() []migration {
 
 // ensureSchema fills an empty file and migrates an older one.
 func (db *DB) ensureSchema(state fileState, o Options) error {
-	if state.empty {
+	empty, err := db.isEmpty(state)
+	if err != nil {
+		return db.unusable(err)
+	}
+	if empty {
 		if !o.Server {
 			return fmt.Errorf("the data file %s is empty; run meshbox once to fill it", db.path)
 		}
@@ -69,6 +73,17 @@ func (db *DB) ensureSchema(state fileState, o Options) error {
 		return fmt.Errorf("the data file %s is from an older meshbox; start the server once to update it", db.path)
 	}
 	return db.migrate(version, o.OnMigrate)
+}
+
+// isEmpty asks SQLite, which knows what is only in the log yet, about a file
+// that seems to have no tables.
+func (db *DB) isEmpty(state fileState) (bool, error) {
+	if !state.empty {
+		return false, nil
+	}
+	var tables int
+	err := db.write.QueryRow("SELECT count(*) FROM sqlite_schema").Scan(&tables)
+	return tables == 0, err
 }
 
 // stamps returns the application id and the schema version of the file.

@@ -3,12 +3,14 @@ package store
 import (
 	"bytes"
 	"database/sql"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 )
 
 // oldFile makes a data file from its text in testdata.
@@ -257,5 +259,68 @@ func TestCommandNeedsAFile(t *testing.T) {
 	}
 	if _, err := os.Stat(path); err == nil {
 		t.Error("the command created the file")
+	}
+}
+
+// A first start that was cut off before its commit left one page and a log.
+func TestCutOffFirstStartIsDoneAgain(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "meshbox.db")
+	raw, err := sql.Open("sqlite", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	raw.SetMaxOpenConns(1)
+	for _, statement := range []string{"PRAGMA journal_mode = WAL", "PRAGMA wal_autocheckpoint = 0", "BEGIN", "CREATE TABLE x (y)", "ROLLBACK"} {
+		if _, err := raw.Exec(statement); err != nil {
+			t.Fatal(err)
+		}
+	}
+	raw.Close()
+	if err := os.WriteFile(path+"-wal", []byte(strings.Repeat("x", 4152)), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	first := home()
+	db := mustOpen(t, path, Options{Schema: schemaText(t), Server: true, First: first})
+	if meshes, err := db.Meshes(t.Context()); err != nil || len(meshes) != 1 || !db.Created() {
+		t.Errorf("meshes %v, %v, created %v", meshes, err, db.Created())
+	}
+}
+
+func TestLockedFileFailsAWholeBatchAtOnce(t *testing.T) {
+	db, meshID := newDB(t)
+	ann := addMember(t, db, meshID, "ann")
+	if err := db.Update(func(tx *Tx) error { return tx.exec("PRAGMA busy_timeout = 50") }); err != nil {
+		t.Fatal(err)
+	}
+	other, err := sql.Open("sqlite", db.Path()+"?_pragma=busy_timeout(5000)")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer other.Close()
+	other.SetMaxOpenConns(1)
+	if _, err := other.Exec("BEGIN IMMEDIATE"); err != nil {
+		t.Fatal(err)
+	}
+	const n = 40
+	errs := make(chan error, n)
+	began := time.Now()
+	for range n {
+		p := topicPost(ann, "general", "aGk=")
+		p.ID, p.Priority, p.CreatedAt = NewID(), "next", time.Now()
+		db.Append(&p, nil, func(_ Posted, err error) { errs <- err })
+	}
+	for range n {
+		if err := <-errs; !errors.Is(err, ErrBusy) {
+			t.Errorf("err = %v, want ErrBusy", err)
+		}
+	}
+	if took := time.Since(began); took > 40*50*time.Millisecond {
+		t.Errorf("%d writes failed one after the other, in %v", n, took)
+	}
+	if _, err := other.Exec("ROLLBACK"); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := post(db, topicPost(ann, "general", "aGk=")); err != nil {
+		t.Errorf("after the lock is gone: %v", err)
 	}
 }

@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"errors"
 	"time"
 )
 
@@ -140,7 +141,7 @@ func (db *DB) LeaveTopic(meshID, memberID, ref string) error {
 }
 
 // InviteToTopic adds the member named by id or key. ErrForbidden unless by is a
-// lead, ErrNotFound if topic or member are unknown.
+// lead, ErrNotFound if there is no such topic, ErrNoMember no such member.
 func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) error {
 	return db.Update(func(tx *Tx) error {
 		t, own, err := tx.topic(meshID, by, ref)
@@ -151,7 +152,10 @@ func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) er
 			return ErrForbidden
 		}
 		var memberID string
-		err = tx.row(&memberID, `SELECT id FROM member WHERE mesh_id = ?1 AND (id = ?2 OR pubkey = ?2) AND revoked_at IS NULL`, meshID, who)
+		err = tx.row(&memberID, `SELECT id FROM member WHERE mesh_id = ?1 AND (id = ?2 OR pubkey = ?2) AND pubkey IS NOT NULL AND revoked_at IS NULL`, meshID, who)
+		if errors.Is(err, ErrNotFound) {
+			return ErrNoMember
+		}
 		if err != nil {
 			return err
 		}

@@ -115,23 +115,34 @@ func (w *writer) tellLoop() {
 	}
 }
 
-// commit runs batch as one transaction. If the database itself fails, each
-// operation is tried alone, so that one bad write does not fail its neighbours.
+// commit runs batch as one transaction. If one operation breaks it, each is tried
+// alone, so that a bad write does not fail its neighbours. If the file or the
+// disk does, all of them fail at once: alone each would only wait as long again.
 func (w *writer) commit(batch []*op) {
 	err := w.tx.run(batch)
 	if err == nil {
 		return
 	}
-	if len(batch) == 1 {
-		batch[0].err = translate(err)
+	if broken, ok := errors.AsType[*opError](err); ok && len(batch) > 1 && !isOutage(broken.error) {
+		for _, o := range batch {
+			w.commit([]*op{o})
+		}
 		return
 	}
 	for _, o := range batch {
-		o.err = nil
-		if err := w.tx.run([]*op{o}); err != nil {
-			o.err = translate(err)
-		}
+		o.err = err
 	}
+}
+
+// opError says that the transaction broke in an operation, not in its own
+// statements.
+type opError struct{ error }
+
+func (e *opError) Unwrap() error { return e.error }
+
+// isOutage reports errors that every other operation would meet as well.
+func isOutage(err error) bool {
+	return errors.Is(err, ErrBusy) || errors.Is(err, ErrFull) || errors.Is(err, ErrReadOnly)
 }
 
 // run executes batch in one transaction. An error is one of the database, and
@@ -167,8 +178,8 @@ func (tx *Tx) apply(o *op) error {
 		}
 	}
 	o.err = o.apply(tx)
-	if isDatabaseError(o.err) {
-		return o.err
+	if isDatabaseError(o.err) || o.plain && errors.Is(o.err, errConstraint) {
+		return &opError{o.err} // what a plain one wrote before cannot be undone alone
 	}
 	if o.plain {
 		return nil
@@ -308,7 +319,7 @@ func drain(rows *sql.Rows, err error, query string, each func(*sql.Rows) error) 
 // failure names the statement in an error of the database, for the log.
 func failure(query string, err error) error {
 	err = translate(err)
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) || isDatabaseError(err) {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrExists) || errors.Is(err, errConstraint) || isDatabaseError(err) {
 		return err
 	}
 	if len(query) > 60 {

@@ -78,3 +78,4 @@ CREATE TABLE notification (
   read_at    INTEGER
 ) STRICT;
 CREATE INDEX notification_member ON notification (member_id, created_at);
+CREATE UNIQUE INDEX notification_once ON notification (member_id, message_id);
