@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"meshbox/broker/identity"
@@ -24,6 +25,8 @@ type Broker struct {
 	handler http.Handler
 
 	serving sync.WaitGroup // connections; (seen) http.Server.Shutdown does not wait for hijacked ones
+
+	sessionsEnded atomic.Bool // since the last sweep: what waits for them goes to their members
 
 	mu       sync.RWMutex
 	draining bool
@@ -45,6 +48,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
 	b.resumeLeases()
+	b.sessionsEnded.Store(true) // perhaps while nobody served
 	return b
 }
 
@@ -53,20 +57,25 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
-	tick := time.NewTicker(min(sweepEvery, b.cfg.Limits.PongTimeout/3, b.cfg.Limits.AckTimeout/3, b.cfg.Limits.Lease/3, b.cfg.Limits.WriteTimeout/3))
+	l := b.cfg.Limits
+	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3))
 	defer tick.Stop()
+	tidy := time.NewTicker(tidyEvery)
+	defer tidy.Stop()
 	for {
 		select {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
 			b.sweep(now)
+		case now := <-tidy.C:
+			b.tidy(now)
 		}
 	}
 }
 
-// sweep ends silent connections, has pushes repeated that were not acked, and
-// removes what is over in the store.
+// sweep ends silent and stalled connections, has pushes repeated that were not
+// acked, and ends leases.
 func (b *Broker) sweep(now time.Time) {
 	for _, c := range b.allConns() {
 		if c.silence(now) > b.cfg.Limits.PongTimeout {
@@ -77,12 +86,23 @@ func (b *Broker) sweep(now time.Time) {
 		}
 		c.checkOverdue(now)
 	}
-	for what, drop := range map[string]func(time.Time) error{
-		"claims": b.db.DropClaims, "session keys": b.db.DropSessionKeys, "deliveries": b.expire, "leases": b.endLeases, "sessions": b.reroute,
-	} {
-		if err := drop(now); err != nil {
-			b.log.Warn("sweep failed", "of", what, "err", err)
-		}
+	b.attempt("end leases", func() error { return b.endLeases(now) })
+	if b.sessionsEnded.Swap(false) {
+		b.attempt("reroute", b.reroute)
+	}
+}
+
+// tidy removes what is over in the store.
+func (b *Broker) tidy(now time.Time) {
+	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
+	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now) })
+	b.attempt("expire deliveries", func() error { return b.expire(now) })
+}
+
+// attempt logs what fails; it is tried again next time.
+func (b *Broker) attempt(what string, do func() error) {
+	if err := do(); err != nil {
+		b.log.Warn("sweep failed", "at", what, "err", err)
 	}
 }
 

@@ -62,4 +62,5 @@ const (
 
 	eventDelay = 25 * time.Millisecond // presence events may wait this long to leave together
 	sweepEvery = 5 * time.Second
+	tidyEvery  = time.Minute
 )

@@ -11,7 +11,7 @@
 //	              frames from the outbox (outbox.go), reads from the store what
 //	              the connection is behind with (feed.go), pings, and closes.
 //
-// The way of a message (delivery.go): the read loop checks it and hands it to
+// The way of a message (send.go, address.go, delivery.go): the read loop checks it and hands it to
 // the store's single writer, which commits many at once. Only after the commit
 // the sender's outbox gets the ack, and the message is offered to the feeds of
 // its recipients' connections. Acks and pushes leave in the order of the
@@ -19,7 +19,7 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
-// A presence (presence.go) outlives its connection by a lease (lease.go).
+// A presence (presence.go, room.go) outlives its connection by a lease (lease.go).
 //
 // Locks, always taken in this order and never across I/O:
 //

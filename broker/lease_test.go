@@ -91,7 +91,6 @@ func TestLeasesSurviveARestart(t *testing.T) {
 	h.revoke(eve.id)
 	h.restart()
 	again := h.dial(bob.id, peer.Options{})
-	again.drain()
 	listed := peerOf(t, again, key.Public())
 	if listed.Summary == nil || *listed.Summary != "mending" || listed.PeerRole != wire.RoleSession || listed.CWD != "/work" {
 		t.Errorf("after the restart ann is listed as %+v", listed)

@@ -1,0 +1,187 @@
+package broker
+
+import (
+	"context"
+	"encoding/base64"
+	"errors"
+	"regexp"
+	"slices"
+	"strings"
+	"unicode/utf8"
+
+	"meshbox/broker/identity"
+	"meshbox/broker/store"
+	"meshbox/broker/wire"
+)
+
+// address finds out whom a send is for.
+func (c *conn) address(m *wire.Send, post *store.Post) error {
+	spec := m.TargetSpec
+	needed := "broadcast"
+	if identity.IsPublicKey(spec) {
+		needed = "dm"
+	}
+	if !c.presence.caps.Allows(needed) {
+		return &refusal{wire.Forbidden, missingCapability(needed)}
+	}
+	switch {
+	case strings.HasPrefix(spec, "#"):
+		return addressTopic(spec[1:], m, post)
+	case spec == "*" || spec == "@all":
+		return c.addressEveryone(post)
+	case strings.HasPrefix(spec, "@"):
+		return c.addressGroup(groupName(spec), post)
+	case identity.IsPublicKey(spec):
+		return c.addressKey(spec, post)
+	}
+	return notFound(spec)
+}
+
+// addressTopic leaves finding the topic to the transaction that stores the
+// message.
+func addressTopic(ref string, m *wire.Send, post *store.Post) error {
+	if ref == "" {
+		return notFound("#")
+	}
+	post.TopicRef = ref
+	if post.BodyVersion == 0 {
+		post.BodyVersion = 1
+	}
+	post.Mentions = m.Mentions
+	if post.BodyVersion == 1 {
+		text, err := base64.StdEncoding.DecodeString(m.Ciphertext)
+		if err != nil || !utf8.Valid(text) {
+			return &refusal{wire.InvalidPayload, "the ciphertext of a version 1 body must be base64 of UTF-8 text"}
+		}
+		if m.Mentions == nil {
+			post.Mentions = mentionsIn(string(text))
+		}
+	}
+	if len(post.Mentions) > wire.MaxMentions {
+		post.Mentions = post.Mentions[:wire.MaxMentions]
+	}
+	return nil
+}
+
+var mention = regexp.MustCompile(`(?:^|[^\pL\pN@])@([\pL\pN][\pL\pN._-]*)`)
+
+// mentionsIn returns the distinct @names of a text, lower-cased.
+func mentionsIn(text string) (names []string) {
+	for _, match := range mention.FindAllStringSubmatch(text, 4*wire.MaxMentions) {
+		name := strings.TrimRight(strings.ToLower(match[1]), "._-")
+		if !slices.Contains(names, name) {
+			names = append(names, name)
+		}
+	}
+	return names
+}
+
+// addressKey addresses the member or session that holds key: a session as long
+// as its presence lasts, later its member.
+func (c *conn) addressKey(key string, post *store.Post) error {
+	if to, ok := c.b.holder(post.MeshID, key); ok {
+		post.Recipients = []store.Recipient{to}
+		return nil
+	}
+	memberID, err := c.b.ownerOf(post.MeshID, key)
+	if errors.Is(err, store.ErrNotFound) {
+		return notFound(key)
+	}
+	if err != nil {
+		return err
+	}
+	post.Recipients = []store.Recipient{{MemberID: memberID}}
+	return nil
+}
+
+// holder returns who among those that are here, or leased, holds key. It spares
+// most messages a look into the store.
+func (b *Broker) holder(meshID, key string) (to store.Recipient, ok bool) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[meshID]
+	if r == nil {
+		return to, false
+	}
+	if to.MemberID, ok = r.members[key]; ok {
+		return to, true // a member key comes first: a session may only have named it
+	}
+	if p := r.bySession[key]; p != nil {
+		return store.Recipient{MemberID: p.member.ID, SessionKey: key}, true
+	}
+	return to, false
+}
+
+// ownerOf returns the active member that key is, or that used it for a session.
+func (b *Broker) ownerOf(meshID, key string) (memberID string, err error) {
+	member, err := b.db.MemberByKey(context.Background(), meshID, key)
+	if errors.Is(err, store.ErrNotFound) {
+		var known store.SessionKey
+		if known, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
+			member, err = b.db.MemberByID(context.Background(), meshID, known.MemberID)
+		}
+	}
+	if err == nil && !member.RevokedAt.IsZero() {
+		err = store.ErrNotFound
+	}
+	return member.ID, err
+}
+
+// addressEveryone addresses the other members that are not hidden.
+func (c *conn) addressEveryone(post *store.Post) error {
+	known, err := c.b.db.VisibleMembers(context.Background(), post.MeshID)
+	if err != nil {
+		return err
+	}
+	c.addressMembers(post, known, func(*presence) bool { return true })
+	return nil
+}
+
+// addressGroup addresses the other members that are in a group or below it: by
+// a presence, or by what they left behind.
+func (c *conn) addressGroup(group string, post *store.Post) error {
+	if group == "" {
+		return notFound("@")
+	}
+	known, err := c.b.db.GroupMembers(context.Background(), post.MeshID, group)
+	if err != nil {
+		return err
+	}
+	if !c.addressMembers(post, known, func(p *presence) bool { return p.inGroup(group) }) {
+		return notFound("@" + group)
+	}
+	return nil
+}
+
+// addressMembers addresses, except the sender, the members in known and those
+// with a presence that matches; who is here but hidden is left out. It reports
+// whether there was anyone, the sender included.
+func (c *conn) addressMembers(post *store.Post, known []string, matches func(*presence) bool) bool {
+	to := map[string]bool{}
+	for _, id := range known {
+		to[id] = true
+	}
+	c.b.mu.RLock()
+	if r := c.b.rooms[post.MeshID]; r != nil {
+		for memberID, presences := range r.byMember {
+			visible, matching, member := false, false, false
+			for p := range presences {
+				visible = visible || p.visible
+				matching = matching || p.visible && matches(p)
+				member = member || !p.proven // what it says now replaces what it left
+			}
+			if matching {
+				to[memberID] = true
+			} else if !visible || member {
+				delete(to, memberID)
+			}
+		}
+	}
+	c.b.mu.RUnlock()
+	for id := range to {
+		if id != post.SenderMemberID {
+			post.Recipients = append(post.Recipients, store.Recipient{MemberID: id})
+		}
+	}
+	return len(to) > 0
+}
