@@ -22,7 +22,7 @@ func (c *conn) address(m *wire.Send, post *store.Post) error {
 		needed = "dm"
 	}
 	if !c.presence.caps.Allows(needed) {
-		return &refusal{wire.Forbidden, missingCapability(needed)}
+		return &wire.Error{Code: wire.Forbidden, Message: missingCapability(needed), ID: m.ID}
 	}
 	switch {
 	case strings.HasPrefix(spec, "#"):

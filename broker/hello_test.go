@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"errors"
 	"fmt"
 	"net/http"
 	"slices"
@@ -429,12 +430,19 @@ func TestSessionCapabilities(t *testing.T) {
 		return h.dial(h.join("ann"), peer.Options{Session: identity.NewKey(), AllowedCaps: caps})
 	}
 	none := open([]string{})
-	none.wantUnsent("#general", "x", wire.Forbidden)
-	none.wantUnsent(bob.Key(), "x", wire.Forbidden)
+	wantMissing := func(g *guest, target, capability string) {
+		t.Helper()
+		_, err := g.SendText(t.Context(), target, "x")
+		if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Code != wire.Forbidden || refused.Message != `missing session capability "`+capability+`"` || refused.ID == "" {
+			t.Errorf("→ %s: %v, want the missing capability %s", target, err, capability)
+		}
+	}
+	wantMissing(none, "#general", "broadcast")
+	wantMissing(none, bob.Key(), "dm")
 	none.wantRefused(&wire.SetSummary{Summary: "x"}, wire.Forbidden)
 	ask[*wire.TopicHistoryResponse](none, &wire.TopicHistory{Topic: "general"})
 	some := open([]string{"dm", "PROFILE-WRITE"})
-	some.wantUnsent("*", "x", wire.Forbidden)
+	wantMissing(some, "*", "broadcast")
 	some.say(bob.Key(), "x")
 	ask[*wire.Ack](some, &wire.SetSummary{Summary: "x"})
 	all := open(nil)

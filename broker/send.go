@@ -63,6 +63,11 @@ func (c *conn) acknowledge(m *wire.Send, r request, post *store.Post, err error)
 		r.answer(&wire.Ack{ID: m.ID, MessageID: post.ID, Queued: true})
 		return
 	}
+	if missing, ok := errors.AsType[*wire.Error](err); ok { // a capability: protocol section 3
+		c.b.metrics.refused.WithLabelValues(missing.Code).Inc()
+		r.answer(missing)
+		return
+	}
 	why := explain(err, m.TargetSpec)
 	if _, expected := err.(*refusal); !expected && why.code == wire.Busy {
 		c.log.Error("message not stored", "err", err)
