@@ -52,21 +52,13 @@ func scanInvite(scan func(...any) error) (i Invite, err error) {
 func (db *DB) OwnerInvite(ctx context.Context, meshID string, now time.Time) (Invite, error) {
 	query := `SELECT ` + inviteColumns + ` FROM invite
 		WHERE mesh_id = ? AND grants_owner AND revoked_at IS NULL AND uses < max_uses AND expires_at > ? ORDER BY expires_at DESC, id DESC LIMIT 1`
-	i, err := scanInvite(db.read.QueryRowContext(ctx, query, meshID, now.UnixMilli()).Scan)
-	if err != nil {
-		return Invite{}, failure(query, err)
-	}
-	return i, nil
+	return scanInvite(func(dst ...any) error { return db.scan(ctx, dst, query, meshID, now.UnixMilli()) })
 }
 
 // InviteByCode returns the invite with that short code, or ErrNotFound.
 func (db *DB) InviteByCode(ctx context.Context, code string) (Invite, error) {
 	query := `SELECT ` + inviteColumns + ` FROM invite WHERE code = ?`
-	i, err := scanInvite(db.read.QueryRowContext(ctx, query, code).Scan)
-	if err != nil {
-		return Invite{}, failure(query, err)
-	}
-	return i, nil
+	return scanInvite(func(dst ...any) error { return db.scan(ctx, dst, query, code) })
 }
 
 // Valid returns nil, ErrInviteRevoked, ErrInviteExpired or ErrInviteExhausted.

@@ -70,11 +70,7 @@ func (db *DB) MemberByID(ctx context.Context, meshID, id string) (Member, error)
 
 func (db *DB) member(ctx context.Context, where string, args ...any) (Member, error) {
 	query := `SELECT ` + memberColumns + ` FROM member WHERE ` + where
-	m, err := scanMember(db.read.QueryRowContext(ctx, query, args...).Scan)
-	if err != nil {
-		return Member{}, failure(query, err)
-	}
-	return m, nil
+	return scanMember(func(dst ...any) error { return db.scan(ctx, dst, query, args...) })
 }
 
 // Members returns all members of a mesh, oldest first, revoked ones included.

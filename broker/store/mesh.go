@@ -89,9 +89,5 @@ func (db *DB) MeshByID(ctx context.Context, id string) (Mesh, error) {
 
 func (db *DB) mesh(ctx context.Context, column, value string) (Mesh, error) {
 	query := `SELECT ` + meshColumns + ` FROM mesh WHERE ` + column + ` = ?`
-	m, err := scanMesh(db.read.QueryRowContext(ctx, query, value).Scan)
-	if err != nil {
-		return Mesh{}, failure(query, err)
-	}
-	return m, nil
+	return scanMesh(func(dst ...any) error { return db.scan(ctx, dst, query, value) })
 }

@@ -10,6 +10,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"sync"
 	"time"
 
 	"github.com/gofrs/flock"
@@ -19,8 +20,9 @@ import (
 // DB is an open data file. It is safe for concurrent use.
 type DB struct {
 	path   string
-	read   *sql.DB // any number of readers
-	write  *sql.DB // the writer's one connection
+	read   *sql.DB  // any number of readers
+	stmts  sync.Map // of the readers: SQL text → *sql.Stmt
+	write  *sql.DB  // the writer's one connection
 	writer *writer
 	lock   *flock.Flock // nil for a command beside a server
 
@@ -218,14 +220,39 @@ func (db *DB) row(ctx context.Context, dst any, query string, args ...any) error
 }
 
 func (db *DB) scan(ctx context.Context, dst []any, query string, args ...any) error {
-	if err := db.read.QueryRowContext(ctx, query, args...).Scan(dst...); err != nil {
+	stmt, err := db.prepared(ctx, query)
+	if err != nil {
+		return err
+	}
+	if err := stmt.QueryRowContext(ctx, args...).Scan(dst...); err != nil {
 		return failure(query, err)
 	}
 	return nil
 }
 
+// prepared returns the statement of query for the readers, preparing it on first
+// use: planning one anew costs more than most of them take to run.
+func (db *DB) prepared(ctx context.Context, query string) (*sql.Stmt, error) {
+	if known, ok := db.stmts.Load(query); ok {
+		return known.(*sql.Stmt), nil
+	}
+	stmt, err := db.read.PrepareContext(ctx, query)
+	if err != nil {
+		return nil, failure(query, err)
+	}
+	if known, loaded := db.stmts.LoadOrStore(query, stmt); loaded {
+		stmt.Close()
+		return known.(*sql.Stmt), nil
+	}
+	return stmt, nil
+}
+
 func (db *DB) rows(ctx context.Context, each func(*sql.Rows) error, query string, args ...any) error {
-	rows, err := db.read.QueryContext(ctx, query, args...)
+	stmt, err := db.prepared(ctx, query)
+	if err != nil {
+		return err
+	}
+	rows, err := stmt.QueryContext(ctx, args...)
 	return drain(rows, err, query, each)
 }
 
