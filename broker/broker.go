@@ -58,7 +58,7 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	l := b.cfg.Limits
-	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3))
+	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
@@ -75,7 +75,7 @@ func (b *Broker) Run(ctx context.Context) {
 }
 
 // sweep ends silent and stalled connections, has pushes repeated that were not
-// acked, and ends leases.
+// acked, lets old statuses fall back, and ends leases.
 func (b *Broker) sweep(now time.Time) {
 	for _, c := range b.allConns() {
 		if c.silence(now) > b.cfg.Limits.PongTimeout {
@@ -86,6 +86,7 @@ func (b *Broker) sweep(now time.Time) {
 		}
 		c.checkOverdue(now)
 	}
+	b.relax(now)
 	b.attempt("end leases", func() error { return b.endLeases(now) })
 	if b.sessionsEnded.Swap(false) {
 		b.attempt("reroute", b.reroute)

@@ -24,6 +24,7 @@ type Limits struct {
 	PongTimeout    time.Duration // since the last pong
 	AckTimeout     time.Duration // then a push that was not acked is pushed again
 	Lease          time.Duration // how long a presence outlives its connection
+	WorkingTTL     time.Duration // then the status working falls back to idle
 	MessageTTL     time.Duration // then what could not be delivered expires
 	WriteTimeout   time.Duration // a connection that takes nothing for so long is a slow consumer
 	OutboxFrames   int           // frames that may wait for one socket
@@ -40,6 +41,7 @@ func DefaultLimits() Limits {
 		PongTimeout:    75 * time.Second,
 		AckTimeout:     30 * time.Second,
 		Lease:          90 * time.Second,
+		WorkingTTL:     time.Minute,
 		MessageTTL:     7 * 24 * time.Hour,
 		WriteTimeout:   20 * time.Second,
 		OutboxFrames:   4096,

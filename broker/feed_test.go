@@ -166,6 +166,22 @@ func TestBusyRecipientsGetOnlyWhatIsUrgent(t *testing.T) {
 	eventually(t, "the cursor moved", func() bool { return h.waitingFor(bob.id) == 0 })
 }
 
+func TestWorkingFallsBackToIdle(t *testing.T) {
+	h := newHouse(t, func(l *Limits) { l.WorkingTTL = 100 * time.Millisecond })
+	ann, bob, cat := h.arrive("ann"), h.arrive("bob"), h.arrive("cat")
+	ask[*wire.Ack](bob, &wire.SetStatus{Status: wire.StatusWorking})
+	ask[*wire.Ack](cat, &wire.SetStatus{Status: wire.StatusDND})
+	ann.post("#general", "held", wire.PriorityNext)
+	bob.wantPush("held")
+	if listed := peerOf(t, ann, bob.Key()); listed.Status != wire.StatusIdle {
+		t.Errorf("bob is %s, want idle", listed.Status)
+	}
+	cat.wantQuiet() // dnd is only lifted by set_status
+	if listed := peerOf(t, ann, cat.Key()); listed.Status != wire.StatusDND {
+		t.Errorf("cat is %s, want dnd", listed.Status)
+	}
+}
+
 func TestHeldMessagesOfABusyRecipientAreNotSteppedOver(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.arrive("bob")

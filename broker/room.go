@@ -179,7 +179,7 @@ func (b *Broker) yieldKey(meshID, key string) {
 func (p *presence) inherit(old *presence) {
 	p.id, p.connectedAt = old.id, old.connectedAt
 	p.earned.Store(old.earned.Load())
-	p.status, p.summary, p.visible, p.stats, p.profile = old.status, old.summary, old.visible, old.stats, old.profile
+	p.status, p.since, p.summary, p.visible, p.stats, p.profile = old.status, old.since, old.summary, old.visible, old.stats, old.profile
 	if p.client.Groups == nil {
 		p.groups = old.groups
 	}
