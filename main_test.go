@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"context"
 	"errors"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -32,6 +33,17 @@ const patience = 30 * time.Second
 // build returns the path of the program.
 func build(t *testing.T) string {
 	t.Helper()
+	// What go build reads is unknown to the cache of test results; what is looked
+	// at here is not.
+	for _, root := range []string{"main.go", "go.mod", "schema.sql", "broker", "web"} {
+		err := filepath.WalkDir(root, func(path string, _ fs.DirEntry, err error) error {
+			os.Stat(path)
+			return err
+		})
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
 	program := filepath.Join(t.TempDir(), "meshbox")
 	command := exec.Command("go", "build", "-o", program, ".")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
