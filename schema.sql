@@ -46,6 +46,15 @@ CREATE TABLE member (
   revoked_at     INTEGER,                           -- banned since; NULL: active
   UNIQUE (mesh_id, pubkey)
 ) STRICT;
+CREATE INDEX member_revoked ON member (revoked_at) WHERE revoked_at IS NOT NULL;
+
+-- What a member lets a given peer do to it. Peers without a row may do all.
+CREATE TABLE peer_grant (
+  member_id TEXT NOT NULL REFERENCES member (id),
+  peer_key  TEXT NOT NULL,                          -- the peer's member key
+  caps      TEXT NOT NULL,                          -- JSON array of read, dm, broadcast and state-read
+  PRIMARY KEY (member_id, peer_key)
+) STRICT, WITHOUT ROWID;
 
 -- An invite. The signed token is the link; this row says what it is worth.
 CREATE TABLE invite (
@@ -118,9 +127,22 @@ CREATE TABLE topic_member (
   read_seq      INTEGER NOT NULL DEFAULT 0,         -- message.seq of the newest one read
   last_read_at  INTEGER,
   delivered_seq INTEGER NOT NULL DEFAULT 0,         -- message.seq up to which all were delivered
+  delivered_at  INTEGER,                            -- when delivered_seq last moved
+  since_seq     INTEGER NOT NULL DEFAULT 0,         -- the newest message.seq when it joined: later ones are for it
   PRIMARY KEY (topic_id, member_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX topic_member_member ON topic_member (member_id);
+
+-- A stretch of a topic that a member was not pushed, because more waited than is
+-- pushed to who was away: it is in the topic's history.
+CREATE TABLE topic_gap (
+  topic_id  TEXT NOT NULL REFERENCES topic (id),
+  member_id TEXT NOT NULL REFERENCES member (id),
+  after_seq INTEGER NOT NULL,                       -- the stretch begins behind this message.seq
+  upto_seq  INTEGER NOT NULL,                       -- and ends with this one
+  at        INTEGER NOT NULL,
+  PRIMARY KEY (topic_id, member_id, after_seq)
+) STRICT, WITHOUT ROWID;
 
 -- Every message, in the order in which it was accepted. AUTOINCREMENT, because
 -- cursors would skip a number that was used twice after pruning.
@@ -148,13 +170,15 @@ CREATE UNIQUE INDEX message_client ON message (sender_member_id, client_message_
   WHERE client_message_id IS NOT NULL;
 
 -- The delivery of one direct, group or broadcast message to one recipient: a
--- member, or one of its sessions when that was what the sender addressed.
+-- member, or one of its sessions when that was what the sender addressed. A
+-- topic message has such a row only for a member whose grants kept it out.
 CREATE TABLE delivery (
   seq         INTEGER NOT NULL,                     -- message.seq
   member_id   TEXT NOT NULL,                        -- the recipient
   session_key TEXT NOT NULL DEFAULT '',             -- '': all connections of the member
+  pushed_at   INTEGER,                              -- first handed to a connection; NULL: not yet, as far as is known here
   settled_at  INTEGER,                              -- NULL: it waits
-  outcome     TEXT CHECK (outcome IN ('acked', 'expired')),
+  outcome     TEXT CHECK (outcome IN ('acked', 'expired', 'dropped_by_grant')),
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
@@ -171,3 +195,17 @@ CREATE TABLE notification (
 ) STRICT;
 CREATE INDEX notification_member ON notification (member_id, created_at);
 CREATE UNIQUE INDEX notification_once ON notification (member_id, message_id);
+
+-- What happened in a mesh besides messages: an append-only chain in which each
+-- entry carries the hash of the one before. Never content of messages.
+CREATE TABLE audit (
+  mesh_id    TEXT NOT NULL REFERENCES mesh (id),
+  number     INTEGER NOT NULL,                      -- 1, 2, 3… within the mesh
+  id         TEXT NOT NULL UNIQUE,
+  event      TEXT NOT NULL,                         -- member_joined, topic_created…
+  actor      TEXT NOT NULL,                         -- key of the member who did it, "operator" or "server"
+  payload    TEXT NOT NULL,                         -- JSON object
+  hash       TEXT NOT NULL,                         -- hex SHA-256 over the entry and the hash before it
+  created_at INTEGER NOT NULL,
+  PRIMARY KEY (mesh_id, number)
+) STRICT, WITHOUT ROWID;

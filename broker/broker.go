@@ -21,6 +21,7 @@ type Broker struct {
 	log     *slog.Logger
 	metrics *metrics
 	replays *identity.ReplayGuard
+	rates   *sendRates
 	started time.Time
 	handler http.Handler
 
@@ -42,7 +43,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), started: time.Now(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), started: time.Now(),
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
 	b.metrics = newMetrics(b)
@@ -95,6 +96,7 @@ func (b *Broker) sweep(now time.Time) {
 
 // tidy removes what is over in the store.
 func (b *Broker) tidy(now time.Time) {
+	b.rates.forgetIdle(now)
 	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
 	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now) })
 	b.attempt("expire deliveries", func() error { return b.expire(now) })

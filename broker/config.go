@@ -19,6 +19,8 @@ type Config struct {
 type Limits struct {
 	MaxMessage     int           // bytes of nonce+ciphertext+targetSpec in one send
 	MaxConnections int           // live connections of one mesh
+	SendRate       float64       // sends per second of one member, lasting; 0: no limit
+	SendBurst      int           // sends of one member at once
 	HelloTimeout   time.Duration // from the upgrade to a valid hello
 	PingInterval   time.Duration
 	PongTimeout    time.Duration // since the last pong
@@ -36,6 +38,8 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxMessage:     wire.DefaultMaxMessage,
 		MaxConnections: 10_000,
+		SendRate:       20,
+		SendBurst:      100,
 		HelloTimeout:   10 * time.Second,
 		PingInterval:   30 * time.Second,
 		PongTimeout:    75 * time.Second,

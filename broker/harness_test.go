@@ -75,6 +75,7 @@ func (h *house) open(path string, o store.Options) {
 		h.t.Fatal(err)
 	}
 	cfg := Config{PublicURL: h.url, Version: "test", Limits: DefaultLimits()}
+	cfg.Limits.SendRate = 0 // tests send as fast as they can
 	for _, f := range h.change {
 		f(&cfg.Limits)
 	}

@@ -35,7 +35,10 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	if post.Priority == "" {
 		post.Priority = wire.PriorityNext
 	}
-	refused := c.check(m)
+	refused := c.b.rates.take(p.member.ID, began)
+	if refused == nil {
+		refused = c.check(m)
+	}
 	if refused == nil {
 		refused = c.address(m, post)
 	}

@@ -122,7 +122,7 @@ func badFlag(err error) error {
 
 // badValue says what a flag takes, instead of how Go failed to parse it.
 func badValue(f *pflag.Flag, value string) error {
-	takes := map[string]string{"int": "a whole number", "duration": "a time such as 30s, 10m or 168h", "bool": "true or false"}
+	takes := map[string]string{"int": "a whole number", "float64": "a number", "duration": "a time such as 30s, 10m or 168h", "bool": "true or false"}
 	return fmt.Errorf("--%s %q must be %s", f.Name, value, takes[f.Value.Type()])
 }
 

@@ -51,6 +51,8 @@ func (a *app) serveCommand(name string) *cobra.Command {
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.IntVar(&f.limits.MaxMessage, "max-message-bytes", f.limits.MaxMessage, "size limit of one message's nonce, ciphertext and target")
 	flags.IntVar(&f.limits.MaxConnections, "max-connections", f.limits.MaxConnections, "live connections of one mesh")
+	flags.Float64Var(&f.limits.SendRate, "send-rate", f.limits.SendRate, "messages per second one member may send, lasting; 0: no limit")
+	flags.IntVar(&f.limits.SendBurst, "send-burst", f.limits.SendBurst, "messages one member may send at once")
 	flags.DurationVar(&f.limits.HelloTimeout, "hello-timeout", f.limits.HelloTimeout, "how long a new connection may stay silent")
 	flags.DurationVar(&f.limits.PingInterval, "ping-interval", f.limits.PingInterval, "how often connections are pinged")
 	flags.DurationVar(&f.limits.PongTimeout, "pong-timeout", f.limits.PongTimeout, "how long a connection may leave pings unanswered")
@@ -71,6 +73,8 @@ func (f *serveFlags) check() error {
 		return usagef("--max-message-bytes must be 1024 to %d", maxMessage)
 	case l.MaxConnections < 1:
 		return usagef("--max-connections must be at least 1")
+	case !(l.SendRate >= 0 && l.SendRate <= 1e6) || l.SendBurst < 1:
+		return usagef("--send-rate must be 0 to 1000000, and --send-burst at least 1")
 	case min(l.HelloTimeout, l.PingInterval, l.WriteTimeout, l.AckTimeout, l.Lease, l.MessageTTL) < minDuration:
 		return usagef("durations must be at least %s", minDuration)
 	case l.PongTimeout <= l.PingInterval:

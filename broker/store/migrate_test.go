@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -75,12 +76,16 @@ func TestEveryOldFileEndsInTodaysSchema(t *testing.T) {
 			if got := shape(t, db); !slices.Equal(got, want) {
 				t.Errorf("the migrated file differs:\n%s", difference(got, want))
 			}
-			if len(told) != 1 || told[0] != fmt.Sprintf("1 %s.before-v%d", path, SchemaVersion) {
+			version, err := strconv.Atoi(strings.Trim(filepath.Base(file), "v.sql"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if len(told) != 1 || told[0] != fmt.Sprintf("%d %s.before-v%d", version, path, SchemaVersion) {
 				t.Errorf("OnMigrate was told %q", told)
 			}
 			snapshot, err := inspect(fmt.Sprintf("%s.before-v%d", path, SchemaVersion))
-			if err != nil || snapshot.version != 1 {
-				t.Errorf("snapshot: %+v, %v; want version 1", snapshot, err)
+			if err != nil || snapshot.version != version {
+				t.Errorf("snapshot: %+v, %v; want version %d", snapshot, err, version)
 			}
 			before := contents(t, db)
 			db.Close()
@@ -110,7 +115,7 @@ func difference(got, want []string) string {
 func contents(t *testing.T, db *DB) string {
 	t.Helper()
 	var text strings.Builder
-	for _, table := range []string{"mesh", "topic", "topic_member"} {
+	for _, table := range []string{"mesh", "topic", "topic_member", "message", "delivery"} {
 		err := db.rows(t.Context(), func(rows *sql.Rows) error {
 			columns, _ := rows.Columns()
 			values := make([]any, len(columns))
