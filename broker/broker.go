@@ -22,6 +22,8 @@ type Broker struct {
 	metrics *metrics
 	replays *identity.ReplayGuard
 	rates   *sendRates
+	grants  *grants
+	ledger  *ledger
 	started time.Time
 	handler http.Handler
 
@@ -43,8 +45,12 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), started: time.Now(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), ledger: newLedger(), started: time.Now(),
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
+	}
+	var err error
+	if b.grants, err = loadGrants(db); err != nil {
+		b.log.Error("grants could not be read; nobody is blocked until the next start", "err", err)
 	}
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
@@ -61,6 +67,9 @@ func (b *Broker) Run(ctx context.Context) {
 	l := b.cfg.Limits
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
+	var ledger sync.WaitGroup
+	ledger.Go(func() { b.tellLedger(ctx) })
+	defer ledger.Wait()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
 	for {
@@ -86,8 +95,10 @@ func (b *Broker) sweep(now time.Time) {
 			c.cut(wire.SlowConsumer)
 		}
 		c.checkOverdue(now)
+		c.notePushes(now.Add(-noteAfter))
 	}
 	b.relax(now)
+	b.ledger.ring() // for what could not be read before
 	b.attempt("end leases", func() error { return b.endLeases(now) })
 	if b.sessionsEnded.Swap(false) {
 		b.attempt("reroute", b.reroute)

@@ -83,6 +83,8 @@ func (c *conn) serve() {
 
 	c.helloGate.Stop()
 	c.pending.Wait()
+	c.notePushes(time.Now().Add(noteAfter)) // all
+	c.b.ledger.remove(func(s *subscription) bool { return s.conn == c })
 	c.b.leave(c)
 	c.out.finish(ending{code: wire.CloseNormal})
 	c.loops.Wait()

@@ -89,6 +89,8 @@ func capability(m wire.Message) string {
 	switch m.(type) {
 	case *wire.SetStatus, *wire.SetSummary, *wire.SetProfile:
 		return "profile-write"
+	case *wire.SetGrants:
+		return "grant"
 	}
 	return ""
 }
@@ -112,7 +114,15 @@ func (c *conn) dispatch(m wire.Message, r request) {
 	case *wire.Hello, *wire.SessionHello:
 		r.fail(wire.AlreadyGreeted, "This connection said hello already; open another one for another identity.")
 	case *wire.ListPeers:
-		r.answer(&wire.PeersList{Peers: c.b.peers(c.presence.meshID, c.presence.member.ID)})
+		r.answer(&wire.PeersList{Peers: c.b.peers(c.presence)})
+	case *wire.MessageStatus:
+		r.messageStatus(m)
+	case *wire.DeliverySubscribe:
+		r.deliverySubscribe(m)
+	case *wire.SetGrants:
+		r.setGrants(m)
+	case *wire.GetGrants:
+		r.getGrants()
 	case *wire.SetStatus:
 		r.setStatus(m)
 	case *wire.SetSummary:

@@ -27,6 +27,8 @@
 //	feed.mu     what one connection was pushed and has not settled
 //	outbox.mu   what waits to be written to one socket
 //
+// Those of grants, sendRates and ledger are leaves: nothing is locked under them.
+//
 // Slow consumers: an outbox is bounded in frames and bytes. Messages that do not
 // fit wait on disk; presence events that do not fit, and a write that stalls for
 // Limits.WriteTimeout, close the connection with 1013 slow_consumer. Drops are

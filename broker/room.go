@@ -233,8 +233,8 @@ func (b *Broker) isHere(p *presence) bool {
 	return r != nil && r.all[p.id] == p
 }
 
-// connsExcept returns the connections of a mesh that are not of one member.
-func (b *Broker) connsExcept(meshID, memberID string) []*conn {
+// connsIn returns the connections of a mesh that include picks.
+func (b *Broker) connsIn(meshID string, include func(*presence) bool) []*conn {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	r := b.rooms[meshID]
@@ -243,7 +243,7 @@ func (b *Broker) connsExcept(meshID, memberID string) []*conn {
 	}
 	conns := make([]*conn, 0, len(r.all))
 	for _, p := range r.all {
-		if p.member.ID != memberID && p.conn != nil {
+		if p.conn != nil && include(p) {
 			conns = append(conns, p.conn)
 		}
 	}
@@ -272,14 +272,16 @@ func (b *Broker) isKnown(sessionKey string) bool {
 	return false
 }
 
-// peers returns the listings a member may see, in the order they came.
-func (b *Broker) peers(meshID, memberID string) []wire.Peer {
+// peers returns the listings that the member of p may see, in the order they
+// came.
+func (b *Broker) peers(asking *presence) []wire.Peer {
+	hiding := b.grants.deny(asking.member.PubKey, "read")
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	list := []wire.Peer{}
-	if r := b.rooms[meshID]; r != nil {
+	if r := b.rooms[asking.meshID]; r != nil {
 		for _, p := range r.all {
-			if p.visible || p.member.ID == memberID {
+			if p.member.ID == asking.member.ID || p.visible && !hiding[p.member.ID] {
 				list = append(list, p.listing())
 			}
 		}

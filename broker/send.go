@@ -51,6 +51,9 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 		c.acknowledge(m, r, post, err)
 		if err == nil && !posted.Duplicate {
 			c.b.metrics.routed.WithLabelValues(post.Priority).Inc()
+			if posted.Dropped > 0 {
+				c.b.metrics.droppedByGrant.WithLabelValues("broadcast").Add(float64(posted.Dropped))
+			}
 			c.b.deliver(c, post, posted.Audience)
 		}
 		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())

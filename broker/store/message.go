@@ -50,12 +50,17 @@ type Post struct {
 	TopicRef   string      // a topic's id or name; else Recipients count
 	Recipients []Recipient // distinct
 	Mentions   []string    // lower-cased display names, for topics
+
+	// Denied are the ids of the members whose grants keep this message out. Where
+	// it is for many, the ledger says of them dropped_by_grant.
+	Denied map[string]bool
 }
 
 // Posted is what became of a Post.
 type Posted struct {
 	Duplicate bool     // Message.ID is that of the first one; nothing was stored
 	Audience  []string // members of the topic, for a topic; shared, never changed
+	Dropped   int      // copies that grants kept out
 }
 
 // Append stores a post with the next group commit and then calls done, in the
@@ -119,7 +124,7 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 			return result, err
 		}
 	}
-	if err = tx.address(p); err != nil && !isDatabaseError(err) {
+	if err = tx.address(p, &result); err != nil && !isDatabaseError(err) {
 		err = databaseError{err} // the message is written: only the whole can be undone
 	}
 	return result, err
@@ -188,11 +193,27 @@ func (tx *Tx) findDuplicate(p *Post) (bool, error) {
 	return true, nil
 }
 
-// address records whom a stored message is for.
-func (tx *Tx) address(p *Post) error {
+// address records whom a stored message is for, and whom grants keep it from.
+func (tx *Tx) address(p *Post, result *Posted) error {
+	result.Dropped = 0 // this may run twice
 	for _, r := range p.Recipients {
-		if err := tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey); err != nil {
+		var err error
+		if p.Denied[r.MemberID] {
+			err = tx.drop(p, r.MemberID, result)
+		} else {
+			err = tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey)
+		}
+		if err != nil {
 			return err
+		}
+	}
+	if len(p.Denied) > 0 {
+		for _, id := range result.Audience {
+			if p.Denied[id] {
+				if err := tx.drop(p, id, result); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for _, name := range p.Mentions {
@@ -201,6 +222,13 @@ func (tx *Tx) address(p *Post) error {
 		}
 	}
 	return nil
+}
+
+// drop records the copy of a recipient whose grants keep it out.
+func (tx *Tx) drop(p *Post, memberID string, result *Posted) error {
+	result.Dropped++
+	return tx.exec(`INSERT INTO delivery (seq, member_id, settled_at, outcome) VALUES (?, ?, ?, 'dropped_by_grant')`,
+		p.Seq, memberID, p.CreatedAt.UnixMilli())
 }
 
 // mention notes a mention for each member of the topic called name, the sender
@@ -220,6 +248,9 @@ func (tx *Tx) mention(p *Post, name string) error {
 		return err
 	}
 	for _, id := range members {
+		if p.Denied[id] {
+			continue
+		}
 		err := tx.exec(`INSERT INTO notification (id, member_id, message_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)`,
 			NewID(), id, p.ID, p.TopicID, p.CreatedAt.UnixMilli())
 		if err != nil {

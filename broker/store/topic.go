@@ -167,8 +167,8 @@ func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) er
 // before counts as read and delivered.
 func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
 	delete(tx.audiences, topicID)
-	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq)
-		SELECT ?1, ?2, ?3, ?4, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
+	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq, since_seq)
+		SELECT ?1, ?2, ?3, ?4, newest, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
 		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
 }
 

@@ -222,9 +222,18 @@ func (tx *Tx) forget() { clear(tx.audiences) }
 
 // Update runs fn in a transaction and returns after its commit. An error of fn
 // undoes what it did. fn must not call the DB, and may be run twice.
-func (db *DB) Update(fn func(*Tx) error) error {
+func (db *DB) Update(fn func(*Tx) error) error { return db.updateThen(fn, func() {}) }
+
+// updateThen is Update that calls committed after the commit, in the order of
+// commits, on a goroutine of the store: it must not block.
+func (db *DB) updateThen(fn func(*Tx) error, committed func()) error {
 	outcome := make(chan error, 1)
-	err := db.writer.submit(&op{apply: fn, done: func(err error) { outcome <- err }})
+	err := db.writer.submit(&op{apply: fn, done: func(err error) {
+		if err == nil {
+			committed()
+		}
+		outcome <- err
+	}})
 	if err != nil {
 		return err
 	}

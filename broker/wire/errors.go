@@ -41,6 +41,11 @@ const (
 	RateLimit           = "rate_limit"
 	Busy                = "busy"
 
+	// of message_status
+	InvalidArgument = "invalid_argument"
+	NotFound        = "not_found"
+	AmbiguousPrefix = "ambiguous_prefix"
+
 	// of topics (protocol section 7)
 	TopicNotFound = "topic_not_found"
 )

@@ -8,6 +8,10 @@ var requests = table(
 	func() Message { return new(SessionHello) },
 	func() Message { return new(Send) },
 	func() Message { return new(ClientAck) },
+	func() Message { return new(MessageStatus) },
+	func() Message { return new(DeliverySubscribe) },
+	func() Message { return new(SetGrants) },
+	func() Message { return new(GetGrants) },
 	func() Message { return new(ListPeers) },
 	func() Message { return new(SetStatus) },
 	func() Message { return new(SetSummary) },
@@ -111,6 +115,26 @@ type ClientAck struct {
 	BrokerMessageID string `json:"brokerMessageId,omitempty"`
 }
 
+// MessageStatus asks what became of a message; for its sender and those it was
+// addressed to.
+type MessageStatus struct {
+	MessageID string `json:"messageId"` // or the first 8 or more characters of it
+}
+
+// DeliverySubscribe asks for what becomes of one's own message, now and with
+// each change, until all is settled (ours).
+type DeliverySubscribe struct {
+	MessageID string `json:"messageId"` // or the first 8 or more characters of it
+}
+
+// SetGrants changes what peers may do to one's member; answered by an Ack (ours).
+type SetGrants struct {
+	Grants map[string][]string `json:"grants"` // by member key; null removes an entry
+}
+
+// GetGrants asks for one's own entries (ours).
+type GetGrants struct{}
+
 // ListPeers asks who is here.
 type ListPeers struct{}
 
@@ -202,23 +226,27 @@ type TopicHistory struct {
 }
 
 // Type implements Message.
-func (*Hello) Type() string         { return "hello" }
-func (*SessionHello) Type() string  { return "session_hello" }
-func (*Send) Type() string          { return "send" }
-func (*ClientAck) Type() string     { return "client_ack" }
-func (*ListPeers) Type() string     { return "list_peers" }
-func (*SetStatus) Type() string     { return "set_status" }
-func (*SetSummary) Type() string    { return "set_summary" }
-func (*SetVisible) Type() string    { return "set_visible" }
-func (*SetProfile) Type() string    { return "set_profile" }
-func (*SetStats) Type() string      { return "set_stats" }
-func (*JoinGroup) Type() string     { return "join_group" }
-func (*LeaveGroup) Type() string    { return "leave_group" }
-func (*TopicCreate) Type() string   { return "topic_create" }
-func (*TopicList) Type() string     { return "topic_list" }
-func (*TopicJoin) Type() string     { return "topic_join" }
-func (*TopicLeave) Type() string    { return "topic_leave" }
-func (*TopicInvite) Type() string   { return "topic_invite" }
-func (*TopicMarkRead) Type() string { return "topic_mark_read" }
-func (*TopicMembers) Type() string  { return "topic_members" }
-func (*TopicHistory) Type() string  { return "topic_history" }
+func (*Hello) Type() string             { return "hello" }
+func (*SessionHello) Type() string      { return "session_hello" }
+func (*Send) Type() string              { return "send" }
+func (*ClientAck) Type() string         { return "client_ack" }
+func (*MessageStatus) Type() string     { return "message_status" }
+func (*DeliverySubscribe) Type() string { return "delivery_subscribe" }
+func (*SetGrants) Type() string         { return "set_grants" }
+func (*GetGrants) Type() string         { return "get_grants" }
+func (*ListPeers) Type() string         { return "list_peers" }
+func (*SetStatus) Type() string         { return "set_status" }
+func (*SetSummary) Type() string        { return "set_summary" }
+func (*SetVisible) Type() string        { return "set_visible" }
+func (*SetProfile) Type() string        { return "set_profile" }
+func (*SetStats) Type() string          { return "set_stats" }
+func (*JoinGroup) Type() string         { return "join_group" }
+func (*LeaveGroup) Type() string        { return "leave_group" }
+func (*TopicCreate) Type() string       { return "topic_create" }
+func (*TopicList) Type() string         { return "topic_list" }
+func (*TopicJoin) Type() string         { return "topic_join" }
+func (*TopicLeave) Type() string        { return "topic_leave" }
+func (*TopicInvite) Type() string       { return "topic_invite" }
+func (*TopicMarkRead) Type() string     { return "topic_mark_read" }
+func (*TopicMembers) Type() string      { return "topic_members" }
+func (*TopicHistory) Type() string      { return "topic_history" }

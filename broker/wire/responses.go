@@ -8,6 +8,9 @@ var responses = table(
 	func() Message { return new(HelloAck) },
 	func() Message { return new(Ack) },
 	func() Message { return new(Push) },
+	func() Message { return new(MessageStatusResult) },
+	func() Message { return new(DeliveryStatus) },
+	func() Message { return new(Grants) },
 	func() Message { return new(PeersList) },
 	func() Message { return new(TopicCreated) },
 	func() Message { return new(TopicListResponse) },
@@ -79,6 +82,60 @@ type Push struct {
 	Subtype            string          `json:"subtype,omitempty"`
 	Event              string          `json:"event,omitempty"`
 	EventData          json.RawMessage `json:"eventData,omitempty"`
+}
+
+// The states of one recipient's copy of a message.
+const (
+	CopyStored  = "stored"           // on disk; it waits
+	CopyPushed  = "pushed"           // handed to a connection, not acked yet
+	CopyAcked   = "acked"            // the recipient has it
+	CopyExpired = "expired"          // it was not pushed in time; of a topic it is in the history
+	CopyDropped = "dropped_by_grant" // the recipient does not take this from the sender
+)
+
+// The statuses of a recipient that existing clients know.
+const (
+	StatusDelivered    = "delivered"
+	StatusHeld         = "held"         // not delivered, though the recipient is connected
+	StatusDisconnected = "disconnected" // not delivered, and the recipient is away
+)
+
+// MessageStatusResult answers message_status. A sender is shown all copies, a
+// recipient its own.
+type MessageStatusResult struct {
+	MessageID   string  `json:"messageId"`
+	TargetSpec  string  `json:"targetSpec"`
+	Delivered   bool    `json:"delivered"`   // all copies shown were acked, and there is one
+	DeliveredAt *string `json:"deliveredAt"` // when the last of them was
+	CreatedAt   string  `json:"createdAt"`   // (ours) when it was stored
+	Recipients  []Copy  `json:"recipients"`
+}
+
+// Copy is what became of a message for one recipient. Of a topic, PushedAt is
+// known as long as the recipient is connected, and SettledAt is when the
+// recipient's mark passed the message, which may be some time after its ack.
+type Copy struct {
+	Name      string  `json:"name"`
+	Pubkey    string  `json:"pubkey"` // of the session if that was addressed, else of the member
+	Status    string  `json:"status"`
+	State     string  `json:"state"`               // (ours) and so is what follows
+	PushedAt  *string `json:"pushedAt,omitempty"`  // first handed to a connection
+	SettledAt *string `json:"settledAt,omitempty"` // acked, expired or dropped
+}
+
+// DeliveryStatus answers delivery_subscribe with all copies, and then comes with
+// those that changed, under the same _reqId. After Final nothing more comes.
+type DeliveryStatus struct {
+	MessageID  string `json:"messageId"`
+	TargetSpec string `json:"targetSpec"`
+	CreatedAt  string `json:"createdAt"`
+	Recipients []Copy `json:"recipients"`
+	Final      bool   `json:"final"` // all copies are settled
+}
+
+// Grants answers get_grants: what the listed peers may do.
+type Grants struct {
+	Grants map[string][]string `json:"grants"` // by member key
 }
 
 // The events of system pushes.
@@ -199,6 +256,9 @@ type HistoryMessage struct {
 func (*HelloAck) Type() string             { return "hello_ack" }
 func (*Ack) Type() string                  { return "ack" }
 func (*Push) Type() string                 { return "push" }
+func (*MessageStatusResult) Type() string  { return "message_status_result" }
+func (*DeliveryStatus) Type() string       { return "delivery_status" }
+func (*Grants) Type() string               { return "grants" }
 func (*PeersList) Type() string            { return "peers_list" }
 func (*TopicCreated) Type() string         { return "topic_created" }
 func (*TopicListResponse) Type() string    { return "topic_list_response" }
