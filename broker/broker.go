@@ -109,7 +109,7 @@ func (b *Broker) sweep(now time.Time) {
 func (b *Broker) tidy(now time.Time) {
 	b.rates.forgetIdle(now)
 	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
-	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now) })
+	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now, b.isKnown) })
 	b.attempt("expire deliveries", func() error { return b.expire(now) })
 }
 

@@ -262,7 +262,7 @@ func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (ids []str
 	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL AND `+within+`
 		UNION
 		SELECT m.id FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
-		WHERE s.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within, meshID, group)
+		WHERE s.mesh_id = ?1 AND s.groups > '[]' AND m.revoked_at IS NULL AND `+within, meshID, group)
 	return ids, err
 }
 

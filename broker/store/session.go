@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -46,9 +47,31 @@ func (db *DB) RememberSessionKey(meshID, pubkey, memberID string, proven bool, n
 }
 
 // DropSessionKeys forgets the session keys that were not used for
-// SessionKeyTTL.
-func (db *DB) DropSessionKeys(now time.Time) error {
+// SessionKeyTTL. inUse tells those that are used right now, by a connection that
+// is older than that; it must not block.
+func (db *DB) DropSessionKeys(now time.Time, inUse func(pubkey string) bool) error {
 	return db.Update(func(tx *Tx) error {
-		return tx.exec(`DELETE FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
+		type key struct{ meshID, pubkey string }
+		var old []key
+		err := tx.rows(func(rows *sql.Rows) error {
+			var k key
+			err := rows.Scan(&k.meshID, &k.pubkey)
+			old = append(old, k)
+			return err
+		}, `SELECT mesh_id, pubkey FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
+		if err != nil {
+			return err
+		}
+		for _, k := range old {
+			if inUse(k.pubkey) {
+				err = tx.exec(`UPDATE session_key SET last_used_at = ? WHERE mesh_id = ? AND pubkey = ?`, now.UnixMilli(), k.meshID, k.pubkey)
+			} else {
+				err = tx.exec(`DELETE FROM session_key WHERE mesh_id = ? AND pubkey = ?`, k.meshID, k.pubkey)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
