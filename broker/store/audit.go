@@ -108,6 +108,13 @@ func (tx *Tx) audit(meshID, event, actor string, payload map[string]any) error {
 		meshID, e.Number, e.ID, e.Event, e.Actor, e.Payload, e.chainHash(meshID, before), e.CreatedAt.UnixMilli())
 }
 
+// signature is how a member stands in the chain: by its key, with a name for
+// readers.
+func (tx *Tx) signature(memberID string) (pubkey, name string, err error) {
+	err = tx.scan([]any{&pubkey, &name}, `SELECT coalesce(pubkey, ''), display_name FROM member WHERE id = ?`, memberID)
+	return pubkey, name, err
+}
+
 const auditColumns = `number, id, event, actor, payload, hash, created_at`
 
 func scanAudit(rows *sql.Rows) (e AuditEntry, err error) {
