@@ -9,6 +9,7 @@ const (
 	NoHello            = "no_hello"
 	InvalidArgs        = "invalid_args"
 	Forbidden          = "forbidden"
+	NotFound           = "not_found"
 	Internal           = "internal"
 
 	// of a hello (protocol sections 2 and 3)
@@ -32,6 +33,11 @@ const (
 	SessionReplaced = "session_replaced"
 	PongTimeout     = "pong_timeout"
 	ShuttingDown    = "shutting_down"
+
+	// of moderation: why a connection ended
+	Disconnected = "disconnected"
+	Kicked       = "kicked"
+	Banned       = "banned" // its error frame has the code revoked
 
 	// of a send (protocol section 5)
 	TargetNotFound      = "target_not_found"
@@ -66,9 +72,10 @@ var closeCodes = map[string]int{
 	AttestationMismatch: ClosePolicy, Capacity: ClosePolicy, TimestampSkew: ClosePolicy,
 	Malformed: ClosePolicy, BadSignature: ClosePolicy, Expired: ClosePolicy, TTLTooLong: ClosePolicy,
 	Replayed: ClosePolicy, Unauthorized: ClosePolicy, ParentMemberIDMismatch: ClosePolicy,
-	Revoked: CloseBanned,
+	Revoked: CloseBanned, Banned: CloseBanned, Kicked: CloseKicked,
 
 	SessionReplaced: CloseNormal,
+	Disconnected:    CloseNormal,
 	ShuttingDown:    CloseGoingAway,
 	PongTimeout:     CloseGoingAway,
 	SlowConsumer:    CloseTryLater,
