@@ -67,21 +67,28 @@ func (b *Broker) detach(p *presence) {
 		r.live--
 	}
 	b.mu.Unlock()
-	if present {
-		b.saveLease(p)
+	if !present {
+		return
+	}
+	if err := b.db.UpdateLease(b.leaseOf(p)); err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
 }
 
-// saveLease keeps the lease of p for a restart of the broker. If p is ended
-// meanwhile (expel), nothing of it stays.
-func (b *Broker) saveLease(p *presence) {
+// leaseOf is p as it is kept for a restart of the broker.
+func (b *Broker) leaseOf(p *presence) store.Lease {
 	b.mu.RLock()
-	l := store.Lease{
+	defer b.mu.RUnlock()
+	return store.Lease{
 		ID: p.id, MeshID: p.meshID, MemberID: p.member.ID, SessionKey: p.sessionKey, Proven: p.proven, Name: p.name,
 		Client: toJSON(p.client), Status: p.status, ConnectedAt: p.connectedAt,
 	}
-	b.mu.RUnlock()
-	if err := b.db.SaveLease(l); err != nil {
+}
+
+// saveLease begins the lease of p. If p is ended meanwhile (expel), nothing of
+// it stays.
+func (b *Broker) saveLease(p *presence) {
+	if err := b.db.SaveLease(b.leaseOf(p)); err != nil {
 		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
 	if b.gone(p) {

@@ -42,6 +42,14 @@ func (db *DB) SaveLease(l Lease) error {
 	})
 }
 
+// UpdateLease keeps a newer state of a lease, if that has not ended.
+func (db *DB) UpdateLease(l Lease) error {
+	return db.Update(func(tx *Tx) error {
+		return tx.exec(`UPDATE lease SET session_key = ?, proven = ?, name = ?, client = ?, status = ?, connected_at = ? WHERE id = ?`,
+			l.SessionKey, l.Proven, l.Name, l.Client, l.Status, l.ConnectedAt.UnixMilli(), l.ID)
+	})
+}
+
 // DropLease ends a lease, if there is one.
 func (db *DB) DropLease(id string) error {
 	return db.Update(func(tx *Tx) error { return tx.endLease(id) })

@@ -184,7 +184,7 @@ func TestFindingRevokedMembersUsesTheIndex(t *testing.T) {
 	db, _ := newDB(t)
 	var plan string
 	var id, parent, unused int
-	if err := db.read.QueryRow(`EXPLAIN QUERY PLAN ` + revokedMembers).Scan(&id, &parent, &unused, &plan); err != nil {
+	if err := db.read.QueryRow(`EXPLAIN QUERY PLAN `+revokedMembers).Scan(&id, &parent, &unused, &plan); err != nil {
 		t.Fatal(err)
 	}
 	if !strings.Contains(plan, "member_revoked") {
