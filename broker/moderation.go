@@ -98,9 +98,9 @@ func (r request) unban(m *wire.Unban) {
 	found, err := r.b.db.FindMembers(context.Background(), r.presence.meshID, m.Target)
 	var member store.Member
 	if err == nil {
-		member, err = store.OnlyMember(m.Target, slices.DeleteFunc(found, isActive))
+		member, err = store.OneToRestore(m.Target, found)
 	}
-	if errors.Is(err, store.ErrNotFound) && m.Target != "" {
+	if m.Target != "" && (errors.Is(err, store.ErrNotFound) || err == nil && !member.Revoked()) {
 		r.fail(wire.NotFound, fmt.Sprintf("Nobody called %q is banned; list_bans shows who is.", short(m.Target)))
 		return
 	}
@@ -175,14 +175,8 @@ func (r request) bannable(target string) (store.Member, error) {
 			found = append(found, m)
 		}
 	}
-	if active := slices.DeleteFunc(slices.Clone(found), isRevoked); len(active) > 0 {
-		found = active
-	}
-	return store.OnlyMember(target, found)
+	return store.OneToRevoke(target, found)
 }
-
-func isRevoked(m store.Member) bool { return !m.RevokedAt.IsZero() }
-func isActive(m store.Member) bool  { return m.RevokedAt.IsZero() }
 
 // moderationFailed answers an act on members that was refused.
 func (r request) moderationFailed(err error, target string) {

@@ -31,6 +31,9 @@ type Member struct {
 	RevokedAt     time.Time // zero: active
 }
 
+// Revoked reports whether the member is banned.
+func (m Member) Revoked() bool { return !m.RevokedAt.IsZero() }
+
 // State is what a presence leaves behind, and gets back on its next hello. It
 // is kept per member for member connections and per session key for sessions,
 // so that no session shows what its sibling said.

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"slices"
 	"strings"
 	"time"
 )
@@ -255,6 +256,26 @@ func OnlyMember(target string, found []Member) (Member, error) {
 		return found[0], nil
 	}
 	return Member{}, &AmbiguousError{Target: target, Members: found}
+}
+
+// OneToRevoke returns the one member that target names among those found: an
+// active one, or else one that was revoked before. Errors as of OnlyMember.
+func OneToRevoke(target string, found []Member) (Member, error) {
+	return OnlyMember(target, preferring(found, Member.Revoked))
+}
+
+// OneToRestore returns the one member that target names among those found: a
+// revoked one, or else an active one. Errors as of OnlyMember.
+func OneToRestore(target string, found []Member) (Member, error) {
+	return OnlyMember(target, preferring(found, func(m Member) bool { return !m.Revoked() }))
+}
+
+// preferring leaves out those who are unwanted, unless all are.
+func preferring(found []Member, unwanted func(Member) bool) []Member {
+	if wanted := slices.DeleteFunc(slices.Clone(found), unwanted); len(wanted) > 0 {
+		return wanted
+	}
+	return found
 }
 
 // Bans returns the revoked members of a mesh in the order of their bans.
