@@ -72,6 +72,8 @@ func (b *Broker) Run(ctx context.Context) {
 	defer ledger.Wait()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
+	enforce := time.NewTicker(enforceEvery)
+	defer enforce.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -80,6 +82,8 @@ func (b *Broker) Run(ctx context.Context) {
 			b.sweep(now)
 		case now := <-tidy.C:
 			b.tidy(now)
+		case <-enforce.C:
+			b.attempt("enforce bans", b.enforceBans)
 		}
 	}
 }

@@ -66,7 +66,8 @@ const (
 	maxRedeliveries = 5    // of one push on one connection
 	topicBacklog    = 200  // messages of one topic that wait for a member; older ones are history
 
-	eventDelay = 25 * time.Millisecond // presence events may wait this long to leave together
-	sweepEvery = 5 * time.Second
-	tidyEvery  = time.Minute
+	eventDelay   = 25 * time.Millisecond // presence events may wait this long to leave together
+	sweepEvery   = 5 * time.Second
+	tidyEvery    = time.Minute
+	enforceEvery = time.Second // bans of commands beside the server hold on live connections within twice that
 )

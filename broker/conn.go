@@ -234,6 +234,13 @@ func (c *conn) end(reason string) {
 	c.finish(ending{code: wire.CloseCode(reason), reason: reason, flush: true})
 }
 
+// drop is end by order of a moderator.
+func (c *conn) drop(reason string) {
+	if c.finish(ending{code: wire.CloseCode(reason), reason: reason, flush: true}) {
+		c.b.metrics.dropped.WithLabelValues(reason).Inc()
+	}
+}
+
 // cut closes a connection that does not take what waits for it.
 func (c *conn) cut(reason string) {
 	if c.finish(ending{code: wire.CloseCode(reason), reason: reason}) {

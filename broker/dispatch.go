@@ -91,6 +91,10 @@ func capability(m wire.Message) string {
 		return "profile-write"
 	case *wire.SetGrants:
 		return "grant"
+	case *wire.Kick, *wire.Disconnect:
+		return "kick"
+	case *wire.Ban, *wire.Unban:
+		return "ban"
 	}
 	return ""
 }
@@ -153,6 +157,20 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.topicMembers(m)
 	case *wire.TopicHistory:
 		r.topicHistory(m)
+	case *wire.Disconnect:
+		r.disconnect(m)
+	case *wire.Kick:
+		r.kick(m)
+	case *wire.Ban:
+		r.ban(m)
+	case *wire.Unban:
+		r.unban(m)
+	case *wire.ListBans:
+		r.listBans()
+	case *wire.AuditQuery:
+		r.auditQuery(m)
+	case *wire.AuditVerify:
+		r.auditVerify()
 	}
 }
 

@@ -19,7 +19,9 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
-// A presence (presence.go, room.go) outlives its connection by a lease (lease.go).
+// A presence (presence.go, room.go) outlives its connection by a lease (lease.go),
+// unless a moderator ends it (moderation.go). What happens besides messages is
+// appended to an audit chain (audit.go, store/audit.go) with the change itself.
 //
 // Locks, always taken in this order and never across I/O:
 //

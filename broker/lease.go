@@ -33,7 +33,8 @@ func (b *Broker) earn(p *presence) {
 	if p.sessionKey != "" {
 		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
 		if errors.Is(err, store.ErrExists) {
-			b.dismiss(p, wire.BadSessionPubkey)
+			p.earned.Store(false) // no lease keeps what is another member's
+			b.dismiss(p)
 			return
 		}
 		if err != nil {
@@ -49,15 +50,11 @@ func (b *Broker) earn(p *presence) {
 // leases reports whether p may outlive its connection.
 func (p *presence) leases() bool { return !slices.Contains(p.client.Capabilities, wire.CapNoLease) }
 
-// dismiss ends the connection of p and reports whether it had one.
-func (b *Broker) dismiss(p *presence, reason string) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if p.conn == nil {
-		return false
+// dismiss ends the connection of p, if it has one, for the session key it named.
+func (b *Broker) dismiss(p *presence) {
+	if c := b.connOf(p); c != nil {
+		c.end(wire.BadSessionPubkey)
 	}
-	p.conn.end(reason)
-	return true
 }
 
 // detach leaves p without its connection until its lease ends.
@@ -70,22 +67,41 @@ func (b *Broker) detach(p *presence) {
 		r.live--
 	}
 	b.mu.Unlock()
-	if present {
-		b.saveLease(p)
+	if !present {
+		return
+	}
+	if err := b.db.UpdateLease(b.leaseOf(p)); err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
 }
 
-// saveLease keeps the lease of p for a restart of the broker.
-func (b *Broker) saveLease(p *presence) {
+// leaseOf is p as it is kept for a restart of the broker.
+func (b *Broker) leaseOf(p *presence) store.Lease {
 	b.mu.RLock()
-	l := store.Lease{
+	defer b.mu.RUnlock()
+	return store.Lease{
 		ID: p.id, MeshID: p.meshID, MemberID: p.member.ID, SessionKey: p.sessionKey, Proven: p.proven, Name: p.name,
 		Client: toJSON(p.client), Status: p.status, ConnectedAt: p.connectedAt,
 	}
-	b.mu.RUnlock()
-	if err := b.db.SaveLease(l); err != nil {
+}
+
+// saveLease begins the lease of p. If p is ended meanwhile (expel), nothing of
+// it stays.
+func (b *Broker) saveLease(p *presence) {
+	if err := b.db.SaveLease(b.leaseOf(p)); err != nil {
 		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
+	if b.gone(p) {
+		b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
+	}
+}
+
+// gone reports that neither p nor one that took its place is present.
+func (b *Broker) gone(p *presence) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	r := b.rooms[p.meshID]
+	return r == nil || r.all[p.id] == nil
 }
 
 // endLeases ends the presences that nobody came back to.
@@ -123,6 +139,9 @@ func (b *Broker) resumeLeases() {
 		p, err := b.resumed(l)
 		if err != nil {
 			b.log.Info("lease dropped", "member", l.MemberID, "err", err)
+			if !store.IsTrouble(err) {
+				b.attempt("drop lease", func() error { return b.db.DropLease(l.ID) })
+			}
 			continue
 		}
 		r := b.rooms[l.MeshID]

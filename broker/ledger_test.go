@@ -392,6 +392,9 @@ func TestGrantsAreChecked(t *testing.T) {
 	if got := ask[*wire.Grants](bob, &wire.GetGrants{}).Grants; len(got) != 0 {
 		t.Errorf("bob has %v", got)
 	}
+	if entries, _, err := h.db.AuditEntries(t.Context(), h.mesh.ID, store.AuditQuery{Event: store.EventGrantsChanged, Limit: 10}); err != nil || len(entries) != 1 || entries[0].Actor != ann.Key() {
+		t.Errorf("audit has %+v, %v", entries, err)
+	}
 	limited := h.dial(ann.id, peer.Options{Session: identity.NewKey(), AllowedCaps: []string{"dm"}})
 	limited.wantRefused(&wire.SetGrants{Grants: map[string][]string{bob.Key(): {}}}, wire.Forbidden)
 	ask[*wire.Ack](ann, &wire.SetGrants{Grants: map[string][]string{bob.Key(): {}}})

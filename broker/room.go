@@ -169,10 +169,7 @@ func (b *Broker) yieldKey(meshID, key string) {
 	if p == nil {
 		return
 	}
-	p.earned.Store(false) // no lease keeps the label
-	if !b.dismiss(p, wire.BadSessionPubkey) {
-		b.end(p)
-	}
+	b.expel(p, func(c *conn) { c.end(wire.BadSessionPubkey) }) // no lease keeps the label
 }
 
 // inherit continues what a replaced presence of the same peer showed.

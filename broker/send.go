@@ -90,6 +90,8 @@ func explain(err error, target string) *refusal {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return notFound(target)
+	case errors.Is(err, store.ErrMemberRevoked):
+		return &refusal{wire.Forbidden, "your key was removed from the mesh; ask an admin to restore it"}
 	case errors.Is(err, store.ErrForbidden):
 		return &refusal{wire.Forbidden, "you may not post to this topic; join it as a member first"}
 	case errors.Is(err, store.ErrConflict):

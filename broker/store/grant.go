@@ -48,7 +48,11 @@ func (db *DB) SetGrants(meshID, memberID string, caps map[string][]string, limit
 		if n > limit {
 			return ErrTooMany
 		}
-		return nil
+		pubkey, name, err := tx.signature(memberID)
+		if err != nil {
+			return err
+		}
+		return tx.audit(meshID, EventGrantsChanged, pubkey, map[string]any{"name": name, "grants": caps})
 	}, committed)
 }
 

@@ -31,6 +31,9 @@ type Member struct {
 	RevokedAt     time.Time // zero: active
 }
 
+// Revoked reports whether the member is banned.
+func (m Member) Revoked() bool { return !m.RevokedAt.IsZero() }
+
 // State is what a presence leaves behind, and gets back on its next hello. It
 // is kept per member for member connections and per session key for sessions,
 // so that no session shows what its sibling said.
@@ -102,7 +105,21 @@ func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
 	if m.PubKey == "" {
 		return nil
 	}
-	return tx.enterGeneral(m.MeshID, m.ID, m.JoinedAt)
+	return tx.takePlace(m.MeshID, m.ID, m.JoinedAt)
+}
+
+// takePlace makes a member with a key part of its mesh.
+func (tx *Tx) takePlace(meshID, memberID string, now time.Time) error {
+	if err := tx.enterGeneral(meshID, memberID, now); err != nil {
+		return err
+	}
+	var pubkey, name, role, invite string
+	err := tx.scan([]any{&pubkey, &name, &role, &invite}, `SELECT m.pubkey, m.display_name, iif(mesh.owner_member_id = m.id, 'owner', m.role), coalesce(m.invite_id, '')
+		FROM member m JOIN mesh ON mesh.id = m.mesh_id WHERE m.id = ?`, memberID)
+	if err != nil {
+		return err
+	}
+	return tx.audit(meshID, EventMemberJoined, pubkey, map[string]any{"memberId": memberID, "name": name, "role": role, "inviteId": invite})
 }
 
 // enterGeneral subscribes a member to #general, the owner as its lead.
@@ -152,7 +169,7 @@ func (db *DB) BindClaim(meshID, memberID, pubkey string, now time.Time) error {
 		if bound == 0 {
 			return ErrNotFound
 		}
-		return tx.enterGeneral(meshID, memberID, now)
+		return tx.takePlace(meshID, memberID, now)
 	})
 }
 

@@ -106,6 +106,9 @@ func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
 
 // post decides before it writes, so that a refusal leaves nothing behind.
 func (tx *Tx) post(p *Post) (result Posted, err error) {
+	if err = tx.mayPost(p.SenderMemberID); err != nil {
+		return result, err
+	}
 	if p.TopicRef != "" {
 		if result.Audience, err = tx.openTopic(p); err != nil {
 			return result, err

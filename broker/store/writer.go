@@ -43,11 +43,12 @@ type Tx struct {
 	stmts map[string]*sql.Stmt // prepared once per SQL text
 
 	audiences   map[string][]string // by topic id; see audience
+	senders     map[string]bool     // by member id; see mayPost
 	dataVersion int64
 }
 
 func newTx(conn *sql.Conn) *Tx {
-	return &Tx{conn: conn, stmts: map[string]*sql.Stmt{}, audiences: map[string][]string{}}
+	return &Tx{conn: conn, stmts: map[string]*sql.Stmt{}, audiences: map[string][]string{}, senders: map[string]bool{}}
 }
 
 // close frees the prepared statements.
@@ -218,7 +219,10 @@ func (tx *Tx) noticeOthers() error {
 }
 
 // forget drops everything remembered beside the file.
-func (tx *Tx) forget() { clear(tx.audiences) }
+func (tx *Tx) forget() {
+	clear(tx.audiences)
+	clear(tx.senders)
+}
 
 // Update runs fn in a transaction and returns after its commit. An error of fn
 // undoes what it did. fn must not call the DB, and may be run twice.

@@ -28,6 +28,13 @@ var requests = table(
 	func() Message { return new(TopicMarkRead) },
 	func() Message { return new(TopicMembers) },
 	func() Message { return new(TopicHistory) },
+	func() Message { return new(Disconnect) },
+	func() Message { return new(Kick) },
+	func() Message { return new(Ban) },
+	func() Message { return new(Unban) },
+	func() Message { return new(ListBans) },
+	func() Message { return new(AuditQuery) },
+	func() Message { return new(AuditVerify) },
 )
 
 // Group is a group a presence is in; a name may be a path ("core/backend"), and
@@ -225,6 +232,41 @@ type TopicHistory struct {
 	BeforeID string `json:"beforeId,omitempty"`
 }
 
+// Disconnect closes all connections of a peer, which may come back. Target, here
+// and below, is a display name in any case, a member or session key, or the
+// first 8 digits or more of one.
+type Disconnect struct {
+	Target string `json:"target"`
+}
+
+// Kick ends the sessions of a peer.
+type Kick struct {
+	Target string `json:"target"`
+}
+
+// Ban revokes a member and ends its presences.
+type Ban struct {
+	Target string `json:"target"`
+}
+
+// Unban lifts a ban.
+type Unban struct {
+	Target string `json:"target"`
+}
+
+// ListBans asks who is banned.
+type ListBans struct{}
+
+// AuditQuery asks for entries of the audit chain, newest first.
+type AuditQuery struct {
+	Limit     int    `json:"limit,omitempty"` // 1–200, default 50
+	Offset    int    `json:"offset,omitempty"`
+	EventType string `json:"eventType,omitempty"` // "": all
+}
+
+// AuditVerify asks whether the audit chain is unbroken.
+type AuditVerify struct{}
+
 // Type implements Message.
 func (*Hello) Type() string             { return "hello" }
 func (*SessionHello) Type() string      { return "session_hello" }
@@ -250,3 +292,10 @@ func (*TopicInvite) Type() string       { return "topic_invite" }
 func (*TopicMarkRead) Type() string     { return "topic_mark_read" }
 func (*TopicMembers) Type() string      { return "topic_members" }
 func (*TopicHistory) Type() string      { return "topic_history" }
+func (*Disconnect) Type() string        { return "disconnect" }
+func (*Kick) Type() string              { return "kick" }
+func (*Ban) Type() string               { return "ban" }
+func (*Unban) Type() string             { return "unban" }
+func (*ListBans) Type() string          { return "list_bans" }
+func (*AuditQuery) Type() string        { return "audit_query" }
+func (*AuditVerify) Type() string       { return "audit_verify" }

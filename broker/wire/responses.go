@@ -16,6 +16,13 @@ var responses = table(
 	func() Message { return new(TopicListResponse) },
 	func() Message { return new(TopicMembersResponse) },
 	func() Message { return new(TopicHistoryResponse) },
+	func() Message { return new(DisconnectAck) },
+	func() Message { return new(KickAck) },
+	func() Message { return new(BanAck) },
+	func() Message { return new(UnbanAck) },
+	func() Message { return new(ListBansResult) },
+	func() Message { return new(AuditResult) },
+	func() Message { return new(AuditVerifyResult) },
 )
 
 // HelloAck answers a hello; when it leaves, the connection is fully registered.
@@ -252,6 +259,75 @@ type HistoryMessage struct {
 	ClientMessageID string `json:"client_message_id,omitempty"`
 }
 
+// Removed are the names of the presences that a kick or disconnect ended, one
+// for each. Clients read either list.
+type Removed struct {
+	Kicked   []string `json:"kicked"`
+	Affected []string `json:"affected"`
+}
+
+// NewRemoved has no names; its lists are not null.
+func NewRemoved() Removed { return Removed{Kicked: []string{}, Affected: []string{}} }
+
+// Add adds the name of one presence.
+func (r *Removed) Add(name string) {
+	r.Kicked, r.Affected = append(r.Kicked, name), append(r.Affected, name)
+}
+
+// DisconnectAck answers disconnect.
+type DisconnectAck struct{ Removed }
+
+// KickAck answers kick.
+type KickAck struct {
+	Removed
+	SkippedControlPlane []string `json:"skipped_control_plane,omitempty"` // member connections, left alone
+}
+
+// BanAck answers ban with the member's name.
+type BanAck struct {
+	Banned string `json:"banned"`
+}
+
+// UnbanAck answers unban with the member's name.
+type UnbanAck struct {
+	Unbanned string `json:"unbanned"`
+}
+
+// ListBansResult answers list_bans, oldest ban first.
+type ListBansResult struct {
+	Bans []BannedMember `json:"bans"`
+}
+
+// BannedMember is one banned member.
+type BannedMember struct {
+	Name      string `json:"name"`
+	Pubkey    string `json:"pubkey"`
+	RevokedAt string `json:"revokedAt"`
+}
+
+// AuditResult answers audit_query, newest first.
+type AuditResult struct {
+	Entries []AuditEntry `json:"entries"`
+	Total   int          `json:"total"` // that match, in all
+}
+
+// AuditEntry is one entry of the audit chain.
+type AuditEntry struct {
+	ID        string          `json:"id"`
+	EventType string          `json:"eventType"`
+	Actor     string          `json:"actor"` // a member's public key, "operator" or "server"
+	Payload   json.RawMessage `json:"payload"`
+	Hash      string          `json:"hash"`
+	CreatedAt string          `json:"createdAt"`
+}
+
+// AuditVerifyResult answers audit_verify.
+type AuditVerifyResult struct {
+	Valid    bool   `json:"valid"`
+	Entries  int    `json:"entries"`
+	BrokenAt string `json:"brokenAt,omitempty"` // id of the first entry that does not fit
+}
+
 // Type implements Message.
 func (*HelloAck) Type() string             { return "hello_ack" }
 func (*Ack) Type() string                  { return "ack" }
@@ -264,3 +340,10 @@ func (*TopicCreated) Type() string         { return "topic_created" }
 func (*TopicListResponse) Type() string    { return "topic_list_response" }
 func (*TopicMembersResponse) Type() string { return "topic_members_response" }
 func (*TopicHistoryResponse) Type() string { return "topic_history_response" }
+func (*DisconnectAck) Type() string        { return "disconnect_ack" }
+func (*KickAck) Type() string              { return "kick_ack" }
+func (*BanAck) Type() string               { return "ban_ack" }
+func (*UnbanAck) Type() string             { return "unban_ack" }
+func (*ListBansResult) Type() string       { return "list_bans_result" }
+func (*AuditResult) Type() string          { return "audit_result" }
+func (*AuditVerifyResult) Type() string    { return "audit_verify_result" }
