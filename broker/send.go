@@ -51,7 +51,7 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 		c.acknowledge(m, r, post, err)
 		if err == nil && !posted.Duplicate {
 			c.b.metrics.routed.WithLabelValues(post.Priority).Inc()
-			c.b.deliver(c, post, posted.Audience)
+			c.b.deliver(c, post, posted)
 		}
 		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())
 		<-c.slots

@@ -41,6 +41,7 @@ type Message struct {
 type Recipient struct {
 	MemberID   string
 	SessionKey string // "" for all connections of the member
+	FormerKey  string // a session that is over, whose waiting messages go to the member before this one
 }
 
 // Post is a message to be stored, and for whom: a topic, or recipients that the
@@ -55,6 +56,7 @@ type Post struct {
 // Posted is what became of a Post.
 type Posted struct {
 	Duplicate bool     // Message.ID is that of the first one; nothing was stored
+	Rerouted  bool     // what waited for a session that is over goes to its member now, before this message
 	Audience  []string // members of the topic, for a topic; shared, never changed
 }
 
@@ -119,7 +121,7 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 			return result, err
 		}
 	}
-	if err = tx.address(p); err != nil && !isDatabaseError(err) {
+	if result.Rerouted, err = tx.address(p); err != nil && !isDatabaseError(err) {
 		err = databaseError{err} // the message is written: only the whole can be undone
 	}
 	return result, err
@@ -188,19 +190,25 @@ func (tx *Tx) findDuplicate(p *Post) (bool, error) {
 	return true, nil
 }
 
-// address records whom a stored message is for.
-func (tx *Tx) address(p *Post) error {
+// address records whom a stored message is for. It reports whether older ones
+// were rerouted: what is sent to a session that is over must not overtake them.
+func (tx *Tx) address(p *Post) (rerouted bool, err error) {
 	for _, r := range p.Recipients {
+		if r.FormerKey != "" {
+			if rerouted, err = tx.reroute(WaitingSession{r.MemberID, r.FormerKey}); err != nil {
+				return rerouted, err
+			}
+		}
 		if err := tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey); err != nil {
-			return err
+			return rerouted, err
 		}
 	}
 	for _, name := range p.Mentions {
 		if err := tx.mention(p, name); err != nil {
-			return err
+			return rerouted, err
 		}
 	}
-	return nil
+	return rerouted, nil
 }
 
 // mention notes a mention for each member of the topic called name, the sender
