@@ -91,14 +91,14 @@ func (c *conn) addressKey(key string, post *store.Post) error {
 		post.Recipients = []store.Recipient{to}
 		return nil
 	}
-	memberID, err := c.b.ownerOf(post.MeshID, key)
+	to, err := c.b.ownerOf(post.MeshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return notFound(key)
 	}
 	if err != nil {
 		return err
 	}
-	post.Recipients = []store.Recipient{{MemberID: memberID}}
+	post.Recipients = []store.Recipient{to}
 	return nil
 }
 
@@ -121,18 +121,22 @@ func (b *Broker) holder(meshID, key string) (to store.Recipient, ok bool) {
 }
 
 // ownerOf returns the active member that key is, or that used it for a session.
-func (b *Broker) ownerOf(meshID, key string) (memberID string, err error) {
+func (b *Broker) ownerOf(meshID, key string) (to store.Recipient, err error) {
 	member, err := b.db.MemberByKey(context.Background(), meshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		var known store.SessionKey
 		if known, err = b.db.SessionKeyByKey(context.Background(), meshID, key); err == nil {
 			member, err = b.db.MemberByID(context.Background(), meshID, known.MemberID)
 		}
+		if b.reroutes() {
+			to.FormerKey = key
+		}
 	}
 	if err == nil && !member.RevokedAt.IsZero() {
 		err = store.ErrNotFound
 	}
-	return member.ID, err
+	to.MemberID = member.ID
+	return to, err
 }
 
 // addressEveryone addresses the other members that are not hidden.

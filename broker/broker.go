@@ -30,6 +30,7 @@ type Broker struct {
 	serving sync.WaitGroup // connections; (seen) http.Server.Shutdown does not wait for hijacked ones
 
 	sessionsEnded atomic.Bool // since the last sweep: what waits for them goes to their members
+	rerouting     atomic.Bool // the sweeper hands that to the store
 
 	mu       sync.RWMutex
 	draining bool
@@ -104,9 +105,7 @@ func (b *Broker) sweep(now time.Time) {
 	b.relax(now)
 	b.ledger.ring() // for what could not be read before
 	b.attempt("end leases", func() error { return b.endLeases(now) })
-	if b.sessionsEnded.Swap(false) {
-		b.attempt("reroute", b.reroute)
-	}
+	b.attempt("reroute", b.reroute)
 }
 
 // tidy removes what is over in the store.

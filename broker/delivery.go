@@ -10,35 +10,52 @@ import (
 	"meshbox/broker/wire"
 )
 
+// reroutes reports whether something may still wait for a session that is over.
+func (b *Broker) reroutes() bool { return b.sessionsEnded.Load() || b.rerouting.Load() } // in this order
+
 // reroute gives what waits for sessions that are over to their members.
 func (b *Broker) reroute() error {
+	b.rerouting.Store(true)
+	defer b.rerouting.Store(false)
+	if !b.sessionsEnded.Swap(false) {
+		return nil
+	}
 	waiting, err := b.db.WaitingSessions(context.Background())
 	if err != nil {
+		b.sessionsEnded.Store(true)
 		return err
 	}
 	for _, w := range waiting {
 		if b.isKnown(w.SessionKey) {
 			continue
 		}
-		if err := b.db.Reroute(w); err != nil {
-			return err
-		}
-		for _, c := range b.connsOf(w.MemberID) {
-			c.wake()
-		}
+		b.db.Reroute(w, func(err error) { b.rerouted(w, err) })
 	}
 	return nil
 }
 
+// rerouted has the connections of a member begin anew, before anything that was
+// committed later is offered to them: it must not overtake what was rerouted.
+func (b *Broker) rerouted(w store.WaitingSession, err error) {
+	if err != nil {
+		b.log.Warn("what waits for a session that is over was not given to its member", "member", w.MemberID, "err", err)
+		b.sessionsEnded.Store(true) // try again
+		return
+	}
+	for _, c := range b.connsOf(w.MemberID) {
+		c.wake()
+	}
+}
+
 // deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
-func (b *Broker) deliver(from *conn, post *store.Post, audience []string) {
+func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
 	for _, to := range post.Recipients {
 		if to.MemberID == post.SenderMemberID {
 			from.sentToSelf(post.Seq)
 		}
 	}
-	targets := b.targets(from, post, audience)
+	targets := b.targets(from, post, posted.Audience)
 	if len(targets) == 0 {
 		return
 	}
@@ -48,6 +65,10 @@ func (b *Broker) deliver(from *conn, post *store.Post, audience []string) {
 		pending.SessionKey = post.Recipients[0].SessionKey
 	}
 	for _, c := range targets {
+		if posted.Rerouted {
+			c.wake() // what was rerouted comes first
+			continue
+		}
 		c.offer(&pending, frame)
 	}
 }

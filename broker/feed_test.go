@@ -286,6 +286,33 @@ func TestSessionThatComesBackInTimeGetsWhatWaits(t *testing.T) {
 	member.wantQuiet()
 }
 
+// Between the end of a session and the sweep that gives what waited for it to its
+// member, a newer message must not overtake.
+func TestWhatWaitedForASessionIsNotOvertaken(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	key := identity.NewKey()
+	session := h.dial(bob, peer.Options{Session: key})
+	session.say("#general", "remember my key")
+	member := h.dial(bob, peer.Options{})
+	session.Close()
+	eventually(t, "the session is gone", func() bool { return h.countPresences() == 2 })
+	ann.post(key.Public(), "1, while it was leased", wire.PriorityNext)
+	ann.post(key.Public(), "2, likewise", wire.PriorityNext)
+	member.wantQuiet()
+	h.mu.RLock()
+	leased := h.rooms[h.mesh.ID].bySession[key.Public()]
+	h.mu.RUnlock()
+	if !h.end(leased) {
+		t.Fatal("the lease was over already")
+	}
+	ann.post(key.Public(), "3, after its end", wire.PriorityNext)
+	for _, text := range []string{"1, while it was leased", "2, likewise", "3, after its end"} {
+		member.wantPush(text)
+	}
+	h.settled()
+}
+
 func TestUndeliveredMessagesExpire(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")

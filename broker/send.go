@@ -54,7 +54,7 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 			if posted.Dropped > 0 {
 				c.b.metrics.droppedByGrant.WithLabelValues("broadcast").Add(float64(posted.Dropped))
 			}
-			c.b.deliver(c, post, posted.Audience)
+			c.b.deliver(c, post, posted)
 		}
 		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())
 		<-c.slots

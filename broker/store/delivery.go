@@ -220,11 +220,22 @@ func (db *DB) WaitingSessions(ctx context.Context) (all []WaitingSession, err er
 }
 
 // Reroute gives what waits for a session that is over to its member (protocol
-// section 5, guarantee 6).
-func (db *DB) Reroute(w WaitingSession) error {
-	return db.Update(func(tx *Tx) error {
-		return tx.exec(`UPDATE OR IGNORE delivery SET session_key = '' WHERE member_id = ? AND session_key = ? AND settled_at IS NULL`, w.MemberID, w.SessionKey)
-	})
+// section 5, guarantee 6). It does not wait for the commit; done is told of it on
+// a goroutine of the store, in the order of commits, and must not block.
+func (db *DB) Reroute(w WaitingSession, done func(error)) {
+	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
+		_, err := tx.reroute(w)
+		return err
+	}})
+	if err != nil {
+		done(err)
+	}
+}
+
+// reroute reports whether anything waited.
+func (tx *Tx) reroute(w WaitingSession) (bool, error) {
+	n, err := tx.execCount(`UPDATE OR IGNORE delivery SET session_key = '' WHERE member_id = ? AND session_key = ? AND settled_at IS NULL`, w.MemberID, w.SessionKey)
+	return n > 0, err
 }
 
 // ExpireDeliveries settles what has waited since before cutoff as expired. Ids

@@ -41,6 +41,7 @@ type Message struct {
 type Recipient struct {
 	MemberID   string
 	SessionKey string // "" for all connections of the member
+	FormerKey  string // a session that is over, whose waiting messages go to the member before this one
 }
 
 // Post is a message to be stored, and for whom: a topic, or recipients that the
@@ -59,6 +60,7 @@ type Post struct {
 // Posted is what became of a Post.
 type Posted struct {
 	Duplicate bool     // Message.ID is that of the first one; nothing was stored
+	Rerouted  bool     // what waited for a session that is over goes to its member now, before this message
 	Audience  []string // members of the topic, for a topic; shared, never changed
 	Dropped   int      // copies that grants kept out
 }
@@ -200,13 +202,7 @@ func (tx *Tx) findDuplicate(p *Post) (bool, error) {
 func (tx *Tx) address(p *Post, result *Posted) error {
 	result.Dropped = 0 // this may run twice
 	for _, r := range p.Recipients {
-		var err error
-		if p.Denied[r.MemberID] {
-			err = tx.drop(p, r.MemberID, result)
-		} else {
-			err = tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey)
-		}
-		if err != nil {
+		if err := tx.addressOne(p, r, result); err != nil {
 			return err
 		}
 	}
@@ -225,6 +221,20 @@ func (tx *Tx) address(p *Post, result *Posted) error {
 		}
 	}
 	return nil
+}
+
+// addressOne records one recipient. What is sent to a session that is over must
+// not overtake older messages to it.
+func (tx *Tx) addressOne(p *Post, r Recipient, result *Posted) (err error) {
+	if p.Denied[r.MemberID] {
+		return tx.drop(p, r.MemberID, result)
+	}
+	if r.FormerKey != "" {
+		if result.Rerouted, err = tx.reroute(WaitingSession{r.MemberID, r.FormerKey}); err != nil {
+			return err
+		}
+	}
+	return tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey)
 }
 
 // drop records the copy of a recipient whose grants keep it out.
