@@ -197,6 +197,17 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 	return f.behind || len(page) > 0, advanced
 }
 
+// isCaughtUp reports whether the connection was greeted and has what waited.
+func (c *conn) isCaughtUp() bool {
+	f := c.feed.Load()
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.behind
+}
+
 // gate opens or closes the feed to what is not urgent. Opening it starts a pass
 // from the start, for what was held.
 func (c *conn) gate(urgent bool) {

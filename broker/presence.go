@@ -153,7 +153,7 @@ func (b *Broker) ringLater(meshID string) {
 		delete(b.ringing, meshID)
 		b.mu.Unlock()
 		for _, c := range b.connsIn(meshID, func(*presence) bool { return true }) {
-			c.out.ring()
+			c.out.ringIfWaiting()
 		}
 	})
 }
