@@ -22,6 +22,7 @@ type Broker struct {
 	metrics *metrics
 	replays *identity.ReplayGuard
 	rates   *sendRates
+	hooks   *buckets // status reports, by process
 	started time.Time
 	handler http.Handler
 
@@ -34,6 +35,7 @@ type Broker struct {
 	conns    map[*conn]struct{} // all sockets, greeted or not
 	rooms    map[string]*room   // by mesh id
 	ringing  map[string]bool    // meshes whose events leave soon, see ringLater
+	reports  reports            // statuses of peers that are not here yet, see hook.go
 }
 
 // New returns a Broker on db whose pages come from web. It does nothing until
@@ -43,7 +45,8 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), started: time.Now(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(),
+		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
 	b.metrics = newMetrics(b)
@@ -97,6 +100,7 @@ func (b *Broker) sweep(now time.Time) {
 // tidy removes what is over in the store.
 func (b *Broker) tidy(now time.Time) {
 	b.rates.forgetIdle(now)
+	b.hooks.forgetIdle(now)
 	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
 	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now) })
 	b.attempt("expire deliveries", func() error { return b.expire(now) })

@@ -20,6 +20,7 @@
 // the recipient says its next hello.
 //
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go).
+// Its status (status.go, hook.go) says what its feed lets pass.
 //
 // Locks, always taken in this order and never across I/O:
 //
