@@ -62,6 +62,9 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	l := b.cfg.Limits
+	var pruning sync.WaitGroup
+	pruning.Go(func() { b.prune(ctx) })
+	defer pruning.Wait()
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
 	tidy := time.NewTicker(tidyEvery)

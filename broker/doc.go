@@ -19,6 +19,8 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
+// What everyone has got is deleted after a while (prune.go), unless it is history.
+//
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go).
 // Its status (status.go, hook.go) says what its feed lets pass.
 //

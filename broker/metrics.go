@@ -17,6 +17,7 @@ type metrics struct {
 	dropped      *prometheus.CounterVec // by reason
 	routed       *prometheus.CounterVec // by priority
 	refused      *prometheus.CounterVec // by reason
+	pruned       prometheus.Counter
 	helloSeconds prometheus.Histogram
 	ackSeconds   prometheus.Histogram
 }
@@ -37,6 +38,8 @@ func newMetrics(b *Broker) *metrics {
 			Name: "broker_messages_routed_total", Help: "Messages accepted and stored, by priority."}, []string{"priority"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broker_messages_rejected_total", Help: "Sends that were refused, by reason."}, []string{"reason"}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "broker_messages_pruned_total", Help: "Delivered messages that were deleted after they were kept long enough."}),
 		helloSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "broker_hello_seconds", Help: "From reading a hello to queueing its hello_ack.", Buckets: latency}),
 		ackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -46,7 +49,7 @@ func newMetrics(b *Broker) *metrics {
 		Name: "broker_connections_active", Help: "Live connections that said a valid hello."}, b.countPresences)
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "broker_queue_depth", Help: "Deliveries that wait for their recipient; -1 if the database does not answer."}, b.queueDepth)
-	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.routed, m.refused, m.helloSeconds, m.ackSeconds, active, depth,
+	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.routed, m.refused, m.pruned, m.helloSeconds, m.ackSeconds, active, depth,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }
