@@ -24,6 +24,7 @@ type Broker struct {
 	rates   *sendRates
 	grants  *grants
 	ledger  *ledger
+	hooks   *buckets // status reports, by process
 	started time.Time
 	handler http.Handler
 
@@ -37,6 +38,7 @@ type Broker struct {
 	conns    map[*conn]struct{} // all sockets, greeted or not
 	rooms    map[string]*room   // by mesh id
 	ringing  map[string]bool    // meshes whose events leave soon, see ringLater
+	reports  reports            // statuses of peers that are not here yet, see hook.go
 }
 
 // New returns a Broker on db whose pages come from web. It does nothing until
@@ -46,7 +48,8 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), ledger: newLedger(), started: time.Now(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(),
+		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
 	var err error
@@ -66,11 +69,12 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	l := b.cfg.Limits
+	var others sync.WaitGroup
+	others.Go(func() { b.prune(ctx) })
+	others.Go(func() { b.tellLedger(ctx) })
+	defer others.Wait()
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
-	var ledger sync.WaitGroup
-	ledger.Go(func() { b.tellLedger(ctx) })
-	defer ledger.Wait()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
 	enforce := time.NewTicker(enforceEvery)
@@ -111,6 +115,7 @@ func (b *Broker) sweep(now time.Time) {
 // tidy removes what is over in the store.
 func (b *Broker) tidy(now time.Time) {
 	b.rates.forgetIdle(now)
+	b.hooks.forgetIdle(now)
 	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
 	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now, b.isKnown) })
 	b.attempt("expire deliveries", func() error { return b.expire(now) })

@@ -28,6 +28,9 @@ type Limits struct {
 	Lease          time.Duration // how long a presence outlives its connection
 	WorkingTTL     time.Duration // then the status working falls back to idle
 	MessageTTL     time.Duration // then what could not be delivered expires
+	KeepDelivered  time.Duration // what everyone has is kept so long after it was sent; 0: for ever
+	KeepDeliveries int           // and only as the newest so many deliveries; 0: all of them
+	PruneEvery     time.Duration // how often what is over is deleted
 	WriteTimeout   time.Duration // a connection that takes nothing for so long is a slow consumer
 	OutboxFrames   int           // frames that may wait for one socket
 	OutboxBytes    int           // bytes that may wait for one socket
@@ -47,6 +50,9 @@ func DefaultLimits() Limits {
 		Lease:          90 * time.Second,
 		WorkingTTL:     time.Minute,
 		MessageTTL:     7 * 24 * time.Hour,
+		KeepDelivered:  30 * 24 * time.Hour,
+		KeepDeliveries: 200_000,
+		PruneEvery:     time.Minute,
 		WriteTimeout:   20 * time.Second,
 		OutboxFrames:   4096,
 		OutboxBytes:    8 << 20,

@@ -19,9 +19,12 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
+// What everyone has got is deleted after a while (prune.go), unless it is history.
+//
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go),
-// unless a moderator ends it (moderation.go). What happens besides messages is
-// appended to an audit chain (audit.go, store/audit.go) with the change itself.
+// unless a moderator ends it (moderation.go). Its status (status.go, hook.go)
+// says what its feed lets pass. What happens besides messages is appended to an
+// audit chain (audit.go, store/audit.go) with the change itself.
 //
 // Locks, always taken in this order and never across I/O:
 //

@@ -162,9 +162,10 @@ func (b *Broker) resumed(l store.Lease) (*presence, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	p := &presence{
 		id: l.ID, meshID: l.MeshID, member: member, sessionKey: l.SessionKey, proven: l.Proven, name: l.Name, connectedAt: l.ConnectedAt,
-		status: l.Status, leaseUntil: time.Now().Add(b.cfg.Limits.Lease),
+		status: l.Status, since: now, leaseUntil: now.Add(b.cfg.Limits.Lease), // who said the status is not kept: anybody may say otherwise
 	}
 	_ = json.Unmarshal([]byte(l.Client), &p.client) // written by saveLease
 	p.earned.Store(true)

@@ -29,6 +29,7 @@ type presence struct {
 	conn       *conn     // nil: the presence is leased
 	leaseUntil time.Time // of a leased one
 	status     string
+	saidBy     source    // who set it, see status.go
 	since      time.Time // when it was set
 	summary    string
 	groups     []wire.Group

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"meshbox/broker/wire"
 )
@@ -130,6 +131,7 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 		r.remove(old)
 		p.inherit(old)
 	}
+	b.applyReport(p, time.Now())
 	r.add(p)
 	p.conn.sendFrame(first())
 	p.conn.feed.Store(newFeed(p)) // after that pushes follow
@@ -176,7 +178,8 @@ func (b *Broker) yieldKey(meshID, key string) {
 func (p *presence) inherit(old *presence) {
 	p.id, p.connectedAt = old.id, old.connectedAt
 	p.earned.Store(old.earned.Load())
-	p.status, p.since, p.summary, p.visible, p.stats, p.profile = old.status, old.since, old.summary, old.visible, old.stats, old.profile
+	p.status, p.saidBy, p.since = old.status, old.saidBy, old.since
+	p.summary, p.visible, p.stats, p.profile = old.summary, old.visible, old.stats, old.profile
 	if p.client.Groups == nil {
 		p.groups = old.groups
 	}

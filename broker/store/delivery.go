@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"time"
 )
 
@@ -238,16 +237,10 @@ func (tx *Tx) reroute(w WaitingSession) (bool, error) {
 	return n > 0, err
 }
 
-// ExpireDeliveries settles what has waited since before cutoff as expired. Ids
-// sort by time, and seqs nearly as they do, so one look into the index of ids
-// tells how far to go.
+// ExpireDeliveries settles what has waited since before cutoff as expired.
 func (db *DB) ExpireDeliveries(cutoff, now time.Time) error {
-	var last int64
-	err := db.row(context.Background(), &last, `SELECT seq FROM message WHERE id < ? ORDER BY id DESC LIMIT 1`, newID(cutoff)[:timeLen])
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	last, err := db.newestBefore(context.Background(), cutoff)
+	if err != nil || last == 0 {
 		return err
 	}
 	return db.Update(func(tx *Tx) error {

@@ -29,7 +29,8 @@ type op struct {
 type writer struct {
 	ops      chan *op
 	finished chan []*op
-	tx       *Tx // owned by the commit goroutine
+	tx       *Tx      // owned by the commit goroutine
+	wal      walWatch // likewise
 	wg       sync.WaitGroup
 
 	mu     sync.RWMutex // held for reading while sending on ops
@@ -58,11 +59,12 @@ func (tx *Tx) close() {
 	}
 }
 
-func startWriter(conn *sql.Conn) *writer {
+func startWriter(conn *sql.Conn, wal string) *writer {
 	w := &writer{
 		ops:      make(chan *op, queueLen),
 		finished: make(chan []*op, 4),
 		tx:       newTx(conn),
+		wal:      walWatch{path: wal},
 	}
 	w.wg.Go(w.commitLoop)
 	w.wg.Go(w.tellLoop)
@@ -104,6 +106,7 @@ func (w *writer) commitLoop() {
 		}
 		w.commit(batch)
 		w.finished <- batch
+		w.wal.committed(w.tx)
 	}
 	w.tx.close()
 }

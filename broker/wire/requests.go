@@ -145,10 +145,15 @@ type GetGrants struct{}
 // ListPeers asks who is here.
 type ListPeers struct{}
 
-// SetStatus sets one's status; no response.
+// SetStatus sets one's status; no response. Source tells how it is known: by
+// default somebody said so (protocol section 4).
 type SetStatus struct {
 	Status string `json:"status"`
+	Source string `json:"source,omitempty"` // (ours) SourceJSONL or nothing
 }
+
+// SourceJSONL says that a status was read from the agent's log.
+const SourceJSONL = "jsonl"
 
 // SetSummary says what one is working on; no response.
 type SetSummary struct {
