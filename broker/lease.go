@@ -24,12 +24,17 @@ func (c *conn) earnLater(p *presence) {
 	}
 }
 
-// earn gives p a lease, once, and has the store remember its session key. A
-// failure is logged; it costs no more than the lease.
+// earn gives p a lease, once, and has the store remember its session key.
 func (b *Broker) earn(p *presence) {
-	if p.earned.Swap(true) {
-		return
+	if !p.earned.Swap(true) {
+		b.keepEarned(p)
 	}
+}
+
+// keepEarned stores what p has earned. If the store is in trouble it is tried
+// again later: a session key that is not remembered could not be written to once
+// its presence is over.
+func (b *Broker) keepEarned(p *presence) {
 	if p.sessionKey != "" {
 		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
 		if errors.Is(err, store.ErrExists) {
@@ -38,12 +43,32 @@ func (b *Broker) earn(p *presence) {
 		}
 		if err != nil {
 			b.log.Warn("session key not remembered", "member", p.member.ID, "err", err)
+			b.keepLater(p, err)
+			return
 		}
 	}
 	b.saveState(p)
 	if p.leases() {
-		b.saveLease(p)
+		b.keepLater(p, b.saveLease(p))
 	}
+}
+
+// keepLater has keepEarned tried again after err, for p or who took its place.
+func (b *Broker) keepLater(p *presence, err error) {
+	if err == nil || errors.Is(err, store.ErrClosed) {
+		return
+	}
+	time.AfterFunc(retryWrite, func() {
+		b.mu.RLock()
+		var here *presence
+		if r := b.rooms[p.meshID]; r != nil {
+			here = r.all[p.id]
+		}
+		b.mu.RUnlock()
+		if here != nil {
+			b.keepEarned(here)
+		}
+	})
 }
 
 // leases reports whether p may outlive its connection.
@@ -71,21 +96,23 @@ func (b *Broker) detach(p *presence) {
 	}
 	b.mu.Unlock()
 	if present {
-		b.saveLease(p)
+		_ = b.saveLease(p) // it holds here, and costs no more than an announcement after a restart
 	}
 }
 
 // saveLease keeps the lease of p for a restart of the broker.
-func (b *Broker) saveLease(p *presence) {
+func (b *Broker) saveLease(p *presence) error {
 	b.mu.RLock()
 	l := store.Lease{
 		ID: p.id, MeshID: p.meshID, MemberID: p.member.ID, SessionKey: p.sessionKey, Proven: p.proven, Name: p.name,
 		Client: toJSON(p.client), Status: p.status, ConnectedAt: p.connectedAt,
 	}
 	b.mu.RUnlock()
-	if err := b.db.SaveLease(l); err != nil {
+	err := b.db.SaveLease(l)
+	if err != nil {
 		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
+	return err
 }
 
 // endLeases ends the presences that nobody came back to.
