@@ -66,6 +66,7 @@ const (
 	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut
 	idleFrames    = 256              // room for frames that an idle connection may keep
 	retryRead     = time.Second      // after the store could not be read
+	retryWrite    = time.Second      // after it could not be written
 
 	feedWindow      = 1024 // pushes of one connection that wait for their ack
 	feedPage        = 64   // messages read from the store at once

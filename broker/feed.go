@@ -49,6 +49,7 @@ type feed struct {
 	unsettled map[int64]*pushed // by seq
 	byID      map[string]int64  // message id → seq, of those not settled
 	topics    map[string][]int64
+	unkept    []settling // the store could not take them: see keepLater
 }
 
 // pushed is a message that was pushed on this connection and is not settled on

@@ -40,6 +40,12 @@ type house struct {
 // newHouse starts one; change may adapt its limits.
 func newHouse(t testing.TB, change ...func(*Limits)) *house {
 	t.Helper()
+	return newHouseIn(t, t.TempDir(), change...)
+}
+
+// newHouseIn starts one whose data file is in folder.
+func newHouseIn(t testing.TB, folder string, change ...func(*Limits)) *house {
+	t.Helper()
 	schema, err := os.ReadFile("../schema.sql")
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +56,7 @@ func newHouse(t testing.TB, change ...func(*Limits)) *house {
 	h.url = h.server.URL
 	first := NewMesh("home", h.url, time.Now())
 	h.mesh, h.first = first.Mesh, first.Invites[0].Token
-	h.open(filepath.Join(t.TempDir(), "meshbox.db"), store.Options{Schema: string(schema), Server: true, First: &first})
+	h.open(filepath.Join(folder, "meshbox.db"), store.Options{Schema: string(schema), Server: true, First: &first})
 	t.Cleanup(func() {
 		h.stop()
 		h.server.Close()

@@ -24,12 +24,17 @@ func (c *conn) earnLater(p *presence) {
 	}
 }
 
-// earn gives p a lease, once, and has the store remember its session key. A
-// failure is logged; it costs no more than the lease.
+// earn gives p a lease, once, and has the store remember its session key.
 func (b *Broker) earn(p *presence) {
-	if p.earned.Swap(true) {
-		return
+	if !p.earned.Swap(true) {
+		b.keepEarned(p)
 	}
+}
+
+// keepEarned stores what p has earned. If the store is in trouble it is tried
+// again later: a session key that is not remembered could not be written to once
+// its presence is over.
+func (b *Broker) keepEarned(p *presence) {
 	if p.sessionKey != "" {
 		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
 		if errors.Is(err, store.ErrExists) {
@@ -39,12 +44,32 @@ func (b *Broker) earn(p *presence) {
 		}
 		if err != nil {
 			b.log.Warn("session key not remembered", "member", p.member.ID, "err", err)
+			b.keepLater(p, err)
+			return
 		}
 	}
 	b.saveState(p)
 	if p.leases() {
-		b.saveLease(p)
+		b.keepLater(p, b.saveLease(p))
 	}
+}
+
+// keepLater has keepEarned tried again after err, for p or who took its place.
+func (b *Broker) keepLater(p *presence, err error) {
+	if err == nil || errors.Is(err, store.ErrClosed) {
+		return
+	}
+	time.AfterFunc(retryWrite, func() {
+		b.mu.RLock()
+		var here *presence
+		if r := b.rooms[p.meshID]; r != nil {
+			here = r.all[p.id]
+		}
+		b.mu.RUnlock()
+		if here != nil {
+			b.keepEarned(here)
+		}
+	})
 }
 
 // leases reports whether p may outlive its connection.
@@ -87,13 +112,15 @@ func (b *Broker) leaseOf(p *presence) store.Lease {
 
 // saveLease begins the lease of p. If p is ended meanwhile (expel), nothing of
 // it stays.
-func (b *Broker) saveLease(p *presence) {
-	if err := b.db.SaveLease(b.leaseOf(p)); err != nil {
+func (b *Broker) saveLease(p *presence) error {
+	err := b.db.SaveLease(b.leaseOf(p))
+	if err != nil {
 		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
 	if b.gone(p) {
 		b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
 	}
+	return err
 }
 
 // gone reports that neither p nor one that took its place is present.

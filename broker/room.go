@@ -198,12 +198,13 @@ func (b *Broker) leave(c *conn) {
 	if !b.isHere(p) {
 		return // replaced: who took the place goes on with the state
 	}
-	b.saveState(p) // first: messages to its groups find it here or there
 	if p.earned.Load() && p.leases() {
+		b.saveState(p) // first: messages to its groups find it here or there
 		b.detach(p)
 		return
 	}
-	b.end(p)
+	b.end(p) // first: nobody lists a command that has left
+	b.saveState(p)
 }
 
 // end takes a presence out and tells the others. It reports whether p was in.

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"time"
 
@@ -139,12 +140,36 @@ func (c *conn) keep(f *feed, all []settling) {
 		settlements[i] = s.Settlement
 	}
 	c.b.db.Settle(f.box.MemberID, settlements, time.Now(), func(err error) {
-		if err != nil { // it will be delivered once more, on the next hello
+		if err != nil {
 			c.log.Warn("delivery not recorded", "err", err)
+			c.keepLater(f, all, err)
 			return
 		}
 		f.forget(all)
 		c.b.ledger.settled(all)
+	})
+}
+
+// keepLater has settlements stored that the store could not take, also when the
+// connection has ended meanwhile: what was acked is not to come again. Those of
+// one connection wait together. If the broker ends first, it comes again.
+func (c *conn) keepLater(f *feed, all []settling, err error) {
+	if errors.Is(err, store.ErrClosed) {
+		return
+	}
+	f.mu.Lock()
+	waits := len(f.unkept) > 0
+	f.unkept = append(f.unkept, all...)
+	f.mu.Unlock()
+	if waits {
+		return // a timer runs
+	}
+	time.AfterFunc(retryWrite, func() {
+		f.mu.Lock()
+		all := f.unkept
+		f.unkept = nil
+		f.mu.Unlock()
+		c.keep(f, all)
 	})
 }
 

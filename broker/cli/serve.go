@@ -116,7 +116,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 	}
 	defer db.Close()
 	if err := db.SetSetting(publicURLKey, publicURL); err != nil {
-		return err
+		return fmt.Errorf("cannot write to the data file %s: %w", db.Path(), err)
 	}
 	b := broker.New(broker.Config{PublicURL: publicURL, Version: version(), Log: log, Limits: f.limits}, db, a.assets.Web)
 	if err := a.welcome(ctx, db, publicURL, first); err != nil {

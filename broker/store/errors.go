@@ -54,6 +54,9 @@ func translate(err error) error {
 	if !ok {
 		return err
 	}
+	if driver.Code() == sqlite3.SQLITE_IOERR_SHMSIZE { // no room for the file beside the WAL
+		return fmt.Errorf("%w (%v)", ErrFull, err)
+	}
 	switch driver.Code() & 0xff { // the primary result code
 	case sqlite3.SQLITE_BUSY, sqlite3.SQLITE_LOCKED:
 		return fmt.Errorf("%w (%v)", ErrBusy, err)
