@@ -64,7 +64,7 @@ const (
 	sendsInFlight = 64               // of one connection; more wait in its socket
 	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)
 	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut
-	idleFrames    = 256              // room for frames that an idle connection may keep
+	idleFrames    = 32               // room for frames that an idle connection may keep
 	retryRead     = time.Second      // after the store could not be read
 	retryWrite    = time.Second      // after it could not be written
 

@@ -85,6 +85,7 @@ func (c *conn) greetAndServe() {
 		c.over()
 		return
 	}
+	c.buffer = bytes.Buffer{} // a hello is larger than most of what follows
 	go func() {
 		c.readUntil(func() bool { return false })
 		c.over()

@@ -12,8 +12,8 @@ import (
 const (
 	corkLimit    = 64 << 10 // bytes gathered at most before they are written
 	frameBuffer  = 256      // bytes: frame headers and control frames; payloads go around it
-	corkKeepSize = 1 << 10  // bytes of buffer an idle connection may keep
-	readBuffer   = 2 << 10  // bytes: larger payloads go around it
+	corkKeepSize = 512      // bytes of buffer an idle connection may keep
+	readBuffer   = 1 << 10  // bytes: larger payloads go around it
 )
 
 // corkWriter makes the library write through a corkedConn, see there.

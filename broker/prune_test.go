@@ -4,6 +4,7 @@ import (
 	"testing"
 	"time"
 
+	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -53,6 +54,7 @@ func TestDeliveredMessagesArePruned(t *testing.T) {
 	if n := h.stored(kept...); n != len(kept) {
 		t.Errorf("%d of %d are left; want history, what waits, and what may be retried", n, len(kept))
 	}
+	h.dial(ann.id, peer.Options{}).wantRefused(&wire.MessageStatus{MessageID: gone}, wire.NotFound)
 	if n := h.metric("broker_messages_pruned_total"); n != 1 {
 		t.Errorf("%v counted as pruned, want 1", n)
 	}
