@@ -72,6 +72,7 @@ func (b *Broker) Run(ctx context.Context) {
 	var others sync.WaitGroup
 	others.Go(func() { b.prune(ctx) })
 	others.Go(func() { b.tellLedger(ctx) })
+	others.Go(func() { b.earnInTime(ctx) })
 	defer others.Wait()
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()

@@ -74,6 +74,7 @@ const (
 	topicBacklog    = 200  // messages of one topic that wait for a member; older ones are history
 
 	eventDelay   = 25 * time.Millisecond // presence events may wait this long to leave together
+	earnEvery    = time.Second
 	sweepEvery   = 5 * time.Second
 	tidyEvery    = time.Minute
 	enforceEvery = time.Second // bans of commands beside the server hold on live connections within twice that

@@ -34,7 +34,6 @@ type conn struct {
 	log       *slog.Logger
 	presence  *presence // nil before a valid hello
 	helloGate *time.Timer
-	earning   *time.Timer // see earnLater
 	badFrames int         // in a row
 	buffer    bytes.Buffer
 

@@ -323,7 +323,6 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.helloGate.Stop()
 	c.b.metrics.connections.Inc()
 	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
-	c.earnLater(p)
 	c.out.ring() // for what waits
 	if replaced != nil {
 		replaced.end(wire.SessionReplaced)

@@ -17,11 +17,38 @@ import (
 // commands that come and go many times a minute must not linger as peers, nor
 // fill the store with session keys nobody will ever write to.
 
-// earnLater gives p a lease if its connection lives on.
-func (c *conn) earnLater(p *presence) {
-	if !p.earned.Load() {
-		c.earning = time.AfterFunc(earnAfter, func() { c.b.earn(p) })
+// earnInTime gives leases to those who have lived long enough, until ctx ends:
+// one after the other, because when thousands came at once they all get there in
+// the same moment.
+func (b *Broker) earnInTime(ctx context.Context) {
+	tick := time.NewTicker(earnEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, p := range b.due(now) {
+				if ctx.Err() == nil {
+					b.earn(p)
+				}
+			}
+		}
 	}
+}
+
+// due returns the presences that have lived long enough and have no lease.
+func (b *Broker) due(now time.Time) (all []*presence) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		for _, p := range r.all {
+			if p.conn != nil && !p.earned.Load() && now.Sub(p.conn.opened) >= earnAfter {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
 }
 
 // earn gives p a lease, once, and has the store remember its session key.
@@ -35,23 +62,21 @@ func (b *Broker) earn(p *presence) {
 // again later: a session key that is not remembered could not be written to once
 // its presence is over.
 func (b *Broker) keepEarned(p *presence) {
-	if p.sessionKey != "" {
-		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
-		if errors.Is(err, store.ErrExists) {
-			p.earned.Store(false) // no lease keeps what is another member's
-			b.dismiss(p)
-			return
-		}
-		if err != nil {
-			b.log.Warn("session key not remembered", "member", p.member.ID, "err", err)
-			b.keepLater(p, err)
-			return
-		}
+	now := time.Now()
+	b.mu.RLock()
+	state := p.state(now)
+	b.mu.RUnlock()
+	err := b.db.KeepEarned(b.leaseOf(p), state, p.leases(), now)
+	if errors.Is(err, store.ErrExists) {
+		p.earned.Store(false) // no lease keeps what is another member's
+		b.dismiss(p)
+		return
 	}
-	b.saveState(p)
-	if p.leases() {
-		b.keepLater(p, b.saveLease(p))
+	if err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
+	b.dropIfGone(p)
+	b.keepLater(p, err)
 }
 
 // keepLater has keepEarned tried again after err, for p or who took its place.
@@ -110,25 +135,16 @@ func (b *Broker) leaseOf(p *presence) store.Lease {
 	}
 }
 
-// saveLease begins the lease of p. If p is ended meanwhile (expel), nothing of
-// it stays.
-func (b *Broker) saveLease(p *presence) error {
-	err := b.db.SaveLease(b.leaseOf(p))
-	if err != nil {
-		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
-	}
-	if b.gone(p) {
+// dropIfGone ends a lease that was just saved, if meanwhile p was ended (expel)
+// and nobody took its place.
+func (b *Broker) dropIfGone(p *presence) {
+	b.mu.RLock()
+	r := b.rooms[p.meshID]
+	gone := r == nil || r.all[p.id] == nil
+	b.mu.RUnlock()
+	if gone {
 		b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
 	}
-	return err
-}
-
-// gone reports that neither p nor one that took its place is present.
-func (b *Broker) gone(p *presence) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	r := b.rooms[p.meshID]
-	return r == nil || r.all[p.id] == nil
 }
 
 // endLeases ends the presences that nobody came back to.

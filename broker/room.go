@@ -192,11 +192,11 @@ func (b *Broker) leave(c *conn) {
 	if p == nil {
 		return
 	}
-	if c.earning != nil {
-		c.earning.Stop()
-	}
 	if !b.isHere(p) {
 		return // replaced: who took the place goes on with the state
+	}
+	if time.Since(c.opened) >= earnAfter {
+		b.earn(p)
 	}
 	if p.earned.Load() && p.leases() {
 		b.saveState(p) // first: messages to its groups find it here or there

@@ -92,6 +92,8 @@ func (b *Broker) relax(now time.Time) {
 // last long enough to be worth a write.
 func (b *Broker) keepWish(p *presence) {
 	if p.earned.Load() && p.leases() && b.isHere(p) {
-		b.saveLease(p)
+		if err := b.db.UpdateLease(b.leaseOf(p)); err != nil {
+			b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
+		}
 	}
 }

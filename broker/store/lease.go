@@ -20,25 +20,44 @@ type Lease struct {
 	ConnectedAt time.Time
 }
 
-// SaveLease keeps a lease, in place of an older state of it. In the audit chain
+// saveLease keeps a lease, in place of an older state of it. In the audit chain
 // its peer joins with the first of them, and leaves when the lease ends.
-func (db *DB) SaveLease(l Lease) error {
+func (tx *Tx) saveLease(l Lease) error {
+	var known bool
+	if err := tx.row(&known, `SELECT count(*) FROM lease WHERE id = ?`, l.ID); err != nil {
+		return err
+	}
+	err := tx.exec(`INSERT OR REPLACE INTO lease (id, mesh_id, member_id, session_key, proven, name, client, status, connected_at)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		l.ID, l.MeshID, l.MemberID, l.SessionKey, l.Proven, l.Name, l.Client, l.Status, l.ConnectedAt.UnixMilli())
+	if err != nil || known {
+		return err
+	}
+	pubkey, _, err := tx.signature(l.MemberID)
+	if err != nil {
+		return err
+	}
+	return tx.audit(l.MeshID, EventPeerJoined, pubkey, peerPayload(l))
+}
+
+// KeepEarned keeps, at once, all that a presence earns that is here to stay: its
+// session key if it has one, its state, and its lease if leases says so.
+// ErrExists if the key is another member's; then nothing is kept.
+func (db *DB) KeepEarned(l Lease, s State, leases bool, now time.Time) error {
 	return db.Update(func(tx *Tx) error {
-		var known bool
-		if err := tx.row(&known, `SELECT count(*) FROM lease WHERE id = ?`, l.ID); err != nil {
+		if l.SessionKey != "" {
+			if err := tx.rememberSessionKey(l.MeshID, l.SessionKey, l.MemberID, l.Proven, now); err != nil {
+				return err
+			}
+		}
+		key := ""
+		if l.Proven {
+			key = l.SessionKey
+		}
+		if err := tx.saveState(l.MeshID, l.MemberID, key, s); err != nil || !leases {
 			return err
 		}
-		err := tx.exec(`INSERT OR REPLACE INTO lease (id, mesh_id, member_id, session_key, proven, name, client, status, connected_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-			l.ID, l.MeshID, l.MemberID, l.SessionKey, l.Proven, l.Name, l.Client, l.Status, l.ConnectedAt.UnixMilli())
-		if err != nil || known {
-			return err
-		}
-		pubkey, _, err := tx.signature(l.MemberID)
-		if err != nil {
-			return err
-		}
-		return tx.audit(l.MeshID, EventPeerJoined, pubkey, peerPayload(l))
+		return tx.saveLease(l)
 	})
 }
 

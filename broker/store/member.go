@@ -219,17 +219,19 @@ func (db *DB) SaveProfile(memberID, profile string) error {
 // SaveState keeps what a presence leaves behind: under its session key if that
 // is known to the store, else, when sessionKey is "", under its member.
 func (db *DB) SaveState(meshID, memberID, sessionKey string, s State) error {
-	return db.Update(func(tx *Tx) error {
-		if sessionKey == "" {
-			return tx.exec(`UPDATE member SET groups = ?, summary = ?, visible = ?, stats = ?, last_seen_at = ? WHERE id = ?`,
-				orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), millis(s.LastSeenAt), memberID)
-		}
-		err := tx.exec(`UPDATE session_key SET groups = ?, summary = ?, visible = ?, stats = ?, last_used_at = ?
-			WHERE mesh_id = ? AND pubkey = ? AND member_id = ?`,
-			orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), s.LastSeenAt.UnixMilli(), meshID, sessionKey, memberID)
-		if err != nil {
-			return err
-		}
-		return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
-	})
+	return db.Update(func(tx *Tx) error { return tx.saveState(meshID, memberID, sessionKey, s) })
+}
+
+func (tx *Tx) saveState(meshID, memberID, sessionKey string, s State) error {
+	if sessionKey == "" {
+		return tx.exec(`UPDATE member SET groups = ?, summary = ?, visible = ?, stats = ?, last_seen_at = ? WHERE id = ?`,
+			orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), millis(s.LastSeenAt), memberID)
+	}
+	err := tx.exec(`UPDATE session_key SET groups = ?, summary = ?, visible = ?, stats = ?, last_used_at = ?
+		WHERE mesh_id = ? AND pubkey = ? AND member_id = ?`,
+		orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), s.LastSeenAt.UnixMilli(), meshID, sessionKey, memberID)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
 }

@@ -155,7 +155,7 @@ func TestMembersAreFoundByNameAndKey(t *testing.T) {
 		t.Fatal(err)
 	}
 	session := "cafe0123" + strings.Repeat("1", 56)
-	if err := db.RememberSessionKey(meshID, session, ann.ID, true, time.Now()); err != nil {
+	if err := db.KeepEarned(Lease{MeshID: meshID, MemberID: ann.ID, SessionKey: session, Proven: true}, State{}, false, time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	mustChange(t, true)(db.RevokeMember(operator(bob)))
@@ -210,7 +210,7 @@ func TestChangesAreInTheAuditChain(t *testing.T) {
 	for range 2 { // what changes nothing is no event
 		err = errors.Join(err,
 			db.JoinTopic(meshID, bob.ID, "ops", "member", now), db.LeaveTopic(meshID, ann.ID, topic.ID),
-			db.SaveLease(lease), db.SaveLease(lease))
+			db.KeepEarned(lease, State{}, true, time.Now()), db.KeepEarned(lease, State{}, true, time.Now()))
 	}
 	err = errors.Join(err, db.JoinTopic(meshID, ann.ID, "ops", "member", now), db.LeaveTopic(meshID, bob.ID, "ops"))
 	err = errors.Join(err, db.Update(func(tx *Tx) error {
@@ -219,7 +219,7 @@ func TestChangesAreInTheAuditChain(t *testing.T) {
 	for range 2 {
 		err = errors.Join(err, db.InviteToTopic(meshID, ann.ID, "ops", bob.PubKey, "member", now), db.DropLease(lease.ID))
 	}
-	err = errors.Join(err, db.SaveLease(lease))
+	err = errors.Join(err, db.KeepEarned(lease, State{}, true, time.Now()))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -28,22 +28,20 @@ func (db *DB) SessionKeyByKey(ctx context.Context, meshID, pubkey string) (Sessi
 	return k, err
 }
 
-// RememberSessionKey keeps a session key as memberID's. A proof outranks
+// rememberSessionKey keeps a session key as memberID's. A proof outranks
 // another member's mere label; any other key of another member stays its own,
 // and then ErrExists is returned.
-func (db *DB) RememberSessionKey(meshID, pubkey, memberID string, proven bool, now time.Time) error {
-	return db.Update(func(tx *Tx) error {
-		kept, err := tx.execCount(`INSERT INTO session_key (mesh_id, pubkey, member_id, proven, created_at, last_used_at)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-			ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
-				member_id = excluded.member_id, proven = max(proven, excluded.proven), last_used_at = excluded.last_used_at
-			WHERE member_id = excluded.member_id OR (excluded.proven AND NOT proven)`,
-			meshID, pubkey, memberID, proven, now.UnixMilli())
-		if err == nil && kept == 0 {
-			return ErrExists
-		}
-		return err
-	})
+func (tx *Tx) rememberSessionKey(meshID, pubkey, memberID string, proven bool, now time.Time) error {
+	kept, err := tx.execCount(`INSERT INTO session_key (mesh_id, pubkey, member_id, proven, created_at, last_used_at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+		ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
+			member_id = excluded.member_id, proven = max(proven, excluded.proven), last_used_at = excluded.last_used_at
+		WHERE member_id = excluded.member_id OR (excluded.proven AND NOT proven)`,
+		meshID, pubkey, memberID, proven, now.UnixMilli())
+	if err == nil && kept == 0 {
+		return ErrExists
+	}
+	return err
 }
 
 // DropSessionKeys forgets the session keys that were not used for
