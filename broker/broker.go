@@ -24,6 +24,7 @@ type Broker struct {
 	rates   *sendRates
 	grants  *grants
 	ledger  *ledger
+	seen    lastSeen
 	hooks   *buckets // status reports, by process
 	started time.Time
 	handler http.Handler
@@ -109,6 +110,7 @@ func (b *Broker) sweep(now time.Time) {
 	}
 	b.relax(now)
 	b.ledger.ring() // for what could not be read before
+	b.attempt("last seen", b.keepSeen)
 	b.attempt("end leases", func() error { return b.endLeases(now) })
 	b.attempt("reroute", b.reroute)
 }
@@ -140,6 +142,7 @@ func (b *Broker) Drain(ctx context.Context) {
 	}
 	gone := make(chan struct{})
 	go func() { b.serving.Wait(); close(gone) }()
+	defer b.attempt("last seen", b.keepSeen)
 	select {
 	case <-gone:
 		return

@@ -34,7 +34,7 @@ type conn struct {
 	log       *slog.Logger
 	presence  *presence // nil before a valid hello
 	helloGate *time.Timer
-	badFrames int         // in a row
+	badFrames int // in a row
 	buffer    bytes.Buffer
 
 	// sends between Append and their ack

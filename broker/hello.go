@@ -139,10 +139,11 @@ func (c *conn) admitMember(h *wire.Hello, now time.Time) (*presence, *rejection)
 	p.caps = identity.AllCaps()
 	if h.SessionPubkey != nil {
 		p.sessionKey = *h.SessionPubkey
-		if _, rejected := c.checkSessionKey(p); rejected != nil {
+		if rejected := c.checkLabel(p); rejected != nil {
 			return nil, rejected
 		}
 	}
+	member.State.LastSeenAt = c.b.seen.newest(member.ID, member.State.LastSeenAt)
 	p.restore(member.State)
 	return p, nil
 }
@@ -213,7 +214,7 @@ func (c *conn) sessionHello(h *wire.SessionHello, now time.Time) (*presence, *re
 
 // admitSession looks up the member who vouches for a verified session.
 func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.Time) (*presence, *rejection) {
-	parent, err := c.b.db.MemberByKey(context.Background(), h.MeshID, h.ParentMemberPubkey)
+	parent, taken, err := c.b.db.ParentMember(context.Background(), h.MeshID, h.ParentMemberPubkey, h.SessionPubkey)
 	if rejected := judge(parent, err); rejected != nil {
 		return nil, rejected
 	}
@@ -222,7 +223,10 @@ func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.T
 	}
 	p := c.newPresence(parent, h.Client, now)
 	p.sessionKey, p.proven, p.caps = h.SessionPubkey, true, caps
-	known, rejected := c.checkSessionKey(p)
+	if taken {
+		return nil, rejectSessionKey
+	}
+	known, rejected := c.checkSessionOwner(p)
 	if rejected != nil {
 		return nil, rejected
 	}
@@ -234,18 +238,25 @@ func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.T
 	return p, nil
 }
 
-// checkSessionKey refuses a session key that is a member key or that belongs to
-// another member: by proof for ever, by a mere label as long as this one proves
-// nothing either. It returns what is known of the key.
-func (c *conn) checkSessionKey(p *presence) (known store.SessionKey, rejected *rejection) {
+// checkLabel refuses the session key of a plain hello if it is a member key, or
+// belongs to another member.
+func (c *conn) checkLabel(p *presence) *rejection {
 	_, err := c.b.db.MemberByKey(context.Background(), p.meshID, p.sessionKey)
-	if err == nil {
-		return known, rejectSessionKey
+	switch {
+	case err == nil:
+		return rejectSessionKey
+	case !errors.Is(err, store.ErrNotFound):
+		return rejectInternal
 	}
-	if !errors.Is(err, store.ErrNotFound) {
-		return known, rejectInternal
-	}
-	known, err = c.b.db.SessionKeyByKey(context.Background(), p.meshID, p.sessionKey)
+	_, rejected := c.checkSessionOwner(p)
+	return rejected
+}
+
+// checkSessionOwner refuses a session key that belongs to another member: by
+// proof for ever, by a mere label as long as this one proves nothing either. It
+// returns what is known of the key.
+func (c *conn) checkSessionOwner(p *presence) (known store.SessionKey, rejected *rejection) {
+	known, err := c.b.db.SessionKeyByKey(context.Background(), p.meshID, p.sessionKey)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return known, nil

@@ -144,3 +144,23 @@ func TestOldSessionKeysAreForgottenUnlessInUse(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// What a command that left at once did to "last seen" is known right away, and
+// on disk soon.
+func TestLastSeenOfOneShotCommands(t *testing.T) {
+	h := newHouse(t)
+	bob := h.join("bob")
+	first := h.dial(bob, peer.Options{})
+	first.Close()
+	eventually(t, "bob is gone", func() bool { return h.countPresences() == 0 })
+	eventually(t, "and noted", func() bool { return !h.seen.newest(bob.MemberID, time.Time{}).IsZero() })
+	if second := h.dial(bob, peer.Options{}); second.Hello.LastSeenAt == "" || !second.Hello.Restored {
+		t.Errorf("hello_ack %+v does not know that bob was here", second.Hello)
+	}
+	if err := h.keepSeen(); err != nil {
+		t.Fatal(err)
+	}
+	if m, err := h.db.MemberByID(t.Context(), h.mesh.ID, bob.MemberID); err != nil || m.LastSeenAt.IsZero() {
+		t.Errorf("member %+v, %v", m, err)
+	}
+}

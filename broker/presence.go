@@ -38,6 +38,7 @@ type presence struct {
 	profile    *wire.Profile
 
 	earned atomic.Bool // it has a lease: it outlives its connection for a while
+	spoke  atomic.Bool // it said something of itself that is to be kept
 }
 
 // key is what the presence lists and sends under.

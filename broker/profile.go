@@ -62,6 +62,7 @@ func (r request) setStats(m *wire.SetStats) {
 		return
 	}
 	r.change(func(p *presence) { p.stats = m.Stats })
+	r.presence.spoke.Store(true)
 	r.done()
 }
 

@@ -15,12 +15,24 @@ type room struct {
 	all       map[string]*presence              // by presence id; leased ones too
 	live      int                               // of them, those with a connection
 	bySession map[string]*presence              // by session key: one at most
+	byID      map[sessionID]*presence           // by session id within a member: the latest
 	byMember  map[string]map[*presence]struct{} // by member id
 	members   map[string]string                 // ids of the members that are here, by their key
 }
 
+// sessionID is what a member's client calls one of its connections. Proven
+// sessions and member connections are told apart.
+type sessionID struct {
+	memberID, id string
+	proven       bool
+}
+
+func (p *presence) sessionID() sessionID {
+	return sessionID{p.member.ID, p.client.SessionID, p.proven}
+}
+
 func newRoom() *room {
-	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byMember: map[string]map[*presence]struct{}{}, members: map[string]string{}}
+	return &room{all: map[string]*presence{}, bySession: map[string]*presence{}, byID: map[sessionID]*presence{}, byMember: map[string]map[*presence]struct{}{}, members: map[string]string{}}
 }
 
 // replaced returns the presence whose place a new one takes: that of the same
@@ -35,12 +47,7 @@ func (r *room) replaced(by *presence) *presence {
 	if by.client.SessionID == "" {
 		return nil
 	}
-	for old := range r.byMember[by.member.ID] {
-		if old.client.SessionID == by.client.SessionID && old.proven == by.proven {
-			return old
-		}
-	}
-	return nil
+	return r.byID[by.sessionID()]
 }
 
 func (r *room) add(p *presence) {
@@ -51,6 +58,7 @@ func (r *room) add(p *presence) {
 	if p.sessionKey != "" {
 		r.bySession[p.sessionKey] = p
 	}
+	r.byID[p.sessionID()] = p
 	if r.byMember[p.member.ID] == nil {
 		r.byMember[p.member.ID] = map[*presence]struct{}{}
 		r.members[p.member.PubKey] = p.member.ID
@@ -77,6 +85,9 @@ func (r *room) remove(p *presence) bool {
 	}
 	if r.bySession[p.sessionKey] == p {
 		delete(r.bySession, p.sessionKey)
+	}
+	if r.byID[p.sessionID()] == p {
+		delete(r.byID, p.sessionID())
 	}
 	delete(r.byMember[p.member.ID], p)
 	if len(r.byMember[p.member.ID]) == 0 {
@@ -204,7 +215,11 @@ func (b *Broker) leave(c *conn) {
 		return
 	}
 	b.end(p) // first: nobody lists a command that has left
-	b.saveState(p)
+	if p.earned.Load() || p.spoke.Load() {
+		b.saveState(p)
+		return
+	}
+	b.seen.note(p.member.ID, time.Now())
 }
 
 // end takes a presence out and tells the others. It reports whether p was in.

@@ -71,6 +71,15 @@ func (db *DB) MemberByID(ctx context.Context, meshID, id string) (Member, error)
 	return db.member(ctx, `mesh_id = ? AND id = ?`, meshID, id)
 }
 
+// ParentMember returns the member that holds parentKey, like MemberByKey, and
+// whether sessionKey is a member's key too.
+func (db *DB) ParentMember(ctx context.Context, meshID, parentKey, sessionKey string) (parent Member, taken bool, err error) {
+	const query = `SELECT ` + memberColumns + `, EXISTS (SELECT 1 FROM member x WHERE x.mesh_id = ?1 AND x.pubkey = ?3)
+		FROM member WHERE mesh_id = ?1 AND pubkey = ?2`
+	parent, err = scanMember(func(dst ...any) error { return db.scan(ctx, append(dst, &taken), query, meshID, parentKey, sessionKey) })
+	return parent, taken, err
+}
+
 func (db *DB) member(ctx context.Context, where string, args ...any) (Member, error) {
 	query := `SELECT ` + memberColumns + ` FROM member WHERE ` + where
 	return scanMember(func(dst ...any) error { return db.scan(ctx, dst, query, args...) })
@@ -220,6 +229,18 @@ func (db *DB) SaveProfile(memberID, profile string) error {
 // is known to the store, else, when sessionKey is "", under its member.
 func (db *DB) SaveState(meshID, memberID, sessionKey string, s State) error {
 	return db.Update(func(tx *Tx) error { return tx.saveState(meshID, memberID, sessionKey, s) })
+}
+
+// SaveLastSeen keeps when members were seen last, by their ids.
+func (db *DB) SaveLastSeen(at map[string]time.Time) error {
+	return db.Update(func(tx *Tx) error {
+		for memberID, t := range at {
+			if err := tx.exec(`UPDATE member SET last_seen_at = ?1 WHERE id = ?2 AND coalesce(last_seen_at < ?1, true)`, t.UnixMilli(), memberID); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
 }
 
 func (tx *Tx) saveState(meshID, memberID, sessionKey string, s State) error {

@@ -196,7 +196,7 @@ func (tx *Tx) auditTopic(event string, t Topic, by string, more map[string]any) 
 func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
 	delete(tx.audiences, topicID)
 	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq, since_seq)
-		SELECT ?1, ?2, ?3, ?4, newest, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
+		SELECT ?1, ?2, ?3, ?4, newest, newest, newest FROM (SELECT coalesce((SELECT seq FROM message ORDER BY seq DESC LIMIT 1), 0) AS newest) WHERE true
 		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
 }
 

@@ -181,3 +181,36 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+// The short way to a frame's head must never say anything else than the parser.
+func TestPlainHeadAgreesWithTheParser(t *testing.T) {
+	frames := []string{
+		`{"type":"send","id":"a"}`, `{"type":"send"}`, `{"type":"send","_reqId":"r"}`, `{"type":"send","type":"hello"}`,
+		`{"type":"send","x":{"type":"hello"}}`, `{"type":"se\u006ed"}`, `{"type":"send","\u005freqId":"r"}`, `{"type":""}`, `{"type":"SEND"}`,
+		` {"type":"send"}`, `{"id":"a","type":"send"}`, `{"type":"send","stats":{"_reqId":"r"}}`, `{"type":"send`, `{"type":"`, `{"type":7}`, ``,
+	}
+	fast := 0
+	for _, frame := range frames {
+		got := plainHead([]byte(frame))
+		if got.Type == "" {
+			continue
+		}
+		fast++
+		var want head
+		if err := json.Unmarshal([]byte(frame), &want); err != nil || got != want {
+			t.Errorf("%s: %+v, the parser says %+v, %v", frame, got, want, err)
+		}
+	}
+	if fast != 2 {
+		t.Errorf("%d frames took the short way, want 2", fast)
+	}
+}
+
+func BenchmarkDecodeSend(b *testing.B) {
+	frame := Encode(&Send{TargetSpec: strings.Repeat("a", 64), Priority: PriorityNext, Ciphertext: strings.Repeat("A", 400), ID: "r1"}, "")
+	for b.Loop() {
+		if _, _, _, err := DecodeRequest(frame); err != nil {
+			b.Fatal(err)
+		}
+	}
+}
