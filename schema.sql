@@ -90,6 +90,7 @@ CREATE TABLE session_key (
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX session_key_member ON session_key (member_id);
 CREATE INDEX session_key_age ON session_key (last_used_at);
+CREATE INDEX session_key_groups ON session_key (mesh_id) WHERE groups > '[]'; -- those in any
 
 -- A presence that outlives its connection for a while: what a peer that comes
 -- back in time finds as it left it, also after a restart of the server.

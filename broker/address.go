@@ -24,6 +24,14 @@ func (c *conn) address(m *wire.Send, post *store.Post) error {
 	if !c.presence.caps.Allows(needed) {
 		return &wire.Error{Code: wire.Forbidden, Message: missingCapability(needed), ID: m.ID}
 	}
+	if err := c.findRecipients(m, post); err != nil {
+		return err
+	}
+	return c.applyGrants(post, needed)
+}
+
+func (c *conn) findRecipients(m *wire.Send, post *store.Post) error {
+	spec := m.TargetSpec
 	switch {
 	case strings.HasPrefix(spec, "#"):
 		return addressTopic(spec[1:], m, post)

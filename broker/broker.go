@@ -22,6 +22,9 @@ type Broker struct {
 	metrics *metrics
 	replays *identity.ReplayGuard
 	rates   *sendRates
+	grants  *grants
+	ledger  *ledger
+	hooks   *buckets // status reports, by process
 	started time.Time
 	handler http.Handler
 
@@ -35,6 +38,7 @@ type Broker struct {
 	conns    map[*conn]struct{} // all sockets, greeted or not
 	rooms    map[string]*room   // by mesh id
 	ringing  map[string]bool    // meshes whose events leave soon, see ringLater
+	reports  reports            // statuses of peers that are not here yet, see hook.go
 }
 
 // New returns a Broker on db whose pages come from web. It does nothing until
@@ -44,8 +48,13 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), rates: newSendRates(cfg.Limits), started: time.Now(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(),
+		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
+	}
+	var err error
+	if b.grants, err = loadGrants(db); err != nil {
+		b.log.Error("grants could not be read; nobody is blocked until the next start", "err", err)
 	}
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
@@ -60,10 +69,17 @@ func (b *Broker) Handler() http.Handler { return b.handler }
 // Run does what must be done regularly, until ctx ends.
 func (b *Broker) Run(ctx context.Context) {
 	l := b.cfg.Limits
+	var others sync.WaitGroup
+	others.Go(func() { b.prune(ctx) })
+	others.Go(func() { b.tellLedger(ctx) })
+	others.Go(func() { b.earnInTime(ctx) })
+	defer others.Wait()
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
+	enforce := time.NewTicker(enforceEvery)
+	defer enforce.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -72,6 +88,8 @@ func (b *Broker) Run(ctx context.Context) {
 			b.sweep(now)
 		case now := <-tidy.C:
 			b.tidy(now)
+		case <-enforce.C:
+			b.attempt("enforce bans", b.enforceBans)
 		}
 	}
 }
@@ -87,8 +105,10 @@ func (b *Broker) sweep(now time.Time) {
 			c.cut(wire.SlowConsumer)
 		}
 		c.checkOverdue(now)
+		c.notePushes(now.Add(-noteAfter))
 	}
 	b.relax(now)
+	b.ledger.ring() // for what could not be read before
 	b.attempt("end leases", func() error { return b.endLeases(now) })
 	b.attempt("reroute", b.reroute)
 }
@@ -96,8 +116,9 @@ func (b *Broker) sweep(now time.Time) {
 // tidy removes what is over in the store.
 func (b *Broker) tidy(now time.Time) {
 	b.rates.forgetIdle(now)
+	b.hooks.forgetIdle(now)
 	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
-	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now) })
+	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now, b.isKnown) })
 	b.attempt("expire deliveries", func() error { return b.expire(now) })
 }
 

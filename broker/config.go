@@ -28,6 +28,9 @@ type Limits struct {
 	Lease          time.Duration // how long a presence outlives its connection
 	WorkingTTL     time.Duration // then the status working falls back to idle
 	MessageTTL     time.Duration // then what could not be delivered expires
+	KeepDelivered  time.Duration // what everyone has is kept so long after it was sent; 0: for ever
+	KeepDeliveries int           // and only as the newest so many deliveries; 0: all of them
+	PruneEvery     time.Duration // how often what is over is deleted
 	WriteTimeout   time.Duration // a connection that takes nothing for so long is a slow consumer
 	OutboxFrames   int           // frames that may wait for one socket
 	OutboxBytes    int           // bytes that may wait for one socket
@@ -47,6 +50,9 @@ func DefaultLimits() Limits {
 		Lease:          90 * time.Second,
 		WorkingTTL:     time.Minute,
 		MessageTTL:     7 * 24 * time.Hour,
+		KeepDelivered:  30 * 24 * time.Hour,
+		KeepDeliveries: 200_000,
+		PruneEvery:     time.Minute,
 		WriteTimeout:   20 * time.Second,
 		OutboxFrames:   4096,
 		OutboxBytes:    8 << 20,
@@ -58,7 +64,7 @@ const (
 	sendsInFlight = 64               // of one connection; more wait in its socket
 	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)
 	closeGrace    = 6 * time.Second  // for a close handshake; then the socket is cut
-	idleFrames    = 256              // room for frames that an idle connection may keep
+	idleFrames    = 32               // room for frames that an idle connection may keep
 	retryRead     = time.Second      // after the store could not be read
 	retryWrite    = time.Second      // after it could not be written
 
@@ -67,7 +73,9 @@ const (
 	maxRedeliveries = 5    // of one push on one connection
 	topicBacklog    = 200  // messages of one topic that wait for a member; older ones are history
 
-	eventDelay = 25 * time.Millisecond // presence events may wait this long to leave together
-	sweepEvery = 5 * time.Second
-	tidyEvery  = time.Minute
+	eventDelay   = 25 * time.Millisecond // presence events may wait this long to leave together
+	earnEvery    = time.Second
+	sweepEvery   = 5 * time.Second
+	tidyEvery    = time.Minute
+	enforceEvery = time.Second // bans of commands beside the server hold on live connections within twice that
 )

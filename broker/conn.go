@@ -3,7 +3,6 @@ package broker
 import (
 	"bytes"
 	"context"
-	"errors"
 	"io"
 	"log/slog"
 	"net/http"
@@ -35,7 +34,6 @@ type conn struct {
 	log       *slog.Logger
 	presence  *presence // nil before a valid hello
 	helloGate *time.Timer
-	earning   *time.Timer // see earnLater
 	badFrames int         // in a row
 	buffer    bytes.Buffer
 
@@ -52,7 +50,6 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "meshbox is shutting down; try again in a moment", http.StatusServiceUnavailable)
 		return
 	}
-	defer b.exit(c)
 	corking := &corkWriter{ResponseWriter: w}
 	ws, err := websocket.Accept(corking, r, &websocket.AcceptOptions{
 		// Same origin, or no Origin header (programs): a page of another origin
@@ -62,6 +59,7 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 	})
 	if err != nil {
 		c.log.Debug("upgrade refused", "err", err)
+		b.exit(c)
 		return
 	}
 	ws.SetReadLimit(int64(b.cfg.Limits.MaxMessage + wire.FrameOverhead))
@@ -69,43 +67,58 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 	c.lastPong.Store(c.opened.UnixNano())
 	if !b.opened(c) {
 		ws.CloseNow()
+		b.exit(c)
 		return
 	}
-	c.serve()
+	c.greetAndServe()
 }
 
-// serve runs both loops and returns when the connection is gone.
-func (c *conn) serve() {
+// greetAndServe runs both loops. It returns as soon as the hello is answered,
+// and the read loop goes on in a goroutine of its own: what the HTTP server keeps
+// for a request, and the deep stack that a hello takes, are more memory than an
+// idle connection should hold.
+func (c *conn) greetAndServe() {
 	c.helloGate = time.AfterFunc(c.b.cfg.Limits.HelloTimeout, c.helloTooLate)
 	c.loops.Go(c.writeLoop)
+	if !c.readUntil(func() bool { return c.presence != nil }) {
+		c.over()
+		return
+	}
+	c.buffer = bytes.Buffer{} // a hello is larger than most of what follows
+	go func() {
+		c.readUntil(func() bool { return false })
+		c.over()
+	}()
+}
 
-	c.readLoop()
-
+// over ends what is left of a connection whose read loop has ended.
+func (c *conn) over() {
+	defer c.b.exit(c)
 	c.helloGate.Stop()
 	c.pending.Wait()
+	c.notePushes(time.Now().Add(noteAfter)) // all
+	c.b.ledger.remove(func(s *subscription) bool { return s.conn == c })
 	c.b.leave(c)
 	c.out.finish(ending{code: wire.CloseNormal})
 	c.loops.Wait()
 	c.ws.CloseNow()
 }
 
-// readLoop handles frames until the connection ends.
-func (c *conn) readLoop() {
-	for {
+// readUntil is the read loop: it handles frames until enough says so, and then
+// returns true, or until the connection ends.
+func (c *conn) readUntil(enough func() bool) bool {
+	for !enough() {
 		frame, err := c.readFrame()
 		if err != nil {
-			if !errors.Is(err, errEnded) {
-				c.log.Debug("connection ended", "err", err)
-			}
-			return
+			c.log.Debug("connection ended", "err", err)
+			return false
 		}
 		if c.ended.Load() || !c.handle(frame) {
-			return
+			return false
 		}
 	}
+	return true
 }
-
-var errEnded = errors.New("ended")
 
 // readFrame returns the next frame; it is valid until the next call.
 func (c *conn) readFrame() ([]byte, error) {
@@ -123,15 +136,26 @@ func (c *conn) readFrame() ([]byte, error) {
 
 // writeLoop writes what the outbox holds, pings, and closes in the end.
 func (c *conn) writeLoop() {
-	limits := c.b.cfg.Limits
-	ping := time.NewTicker(limits.PingInterval)
-	defer ping.Stop()
+	ping := time.NewTicker(c.b.cfg.Limits.PingInterval)
+	if !c.writeUntil(ping.C, c.isCaughtUp) {
+		ping.Stop()
+		return
+	}
+	c.loops.Go(func() { // with a fresh stack: reading what waited took a deep one
+		defer ping.Stop()
+		c.writeUntil(ping.C, func() bool { return false })
+	})
+}
+
+// writeUntil goes on until enough says so, and then returns true, or until the
+// connection ends.
+func (c *conn) writeUntil(ping <-chan time.Time, enough func() bool) bool {
 	var frames [][]byte
-	for {
+	for !enough() {
 		pings := false
 		select {
 		case <-c.out.bell:
-		case <-ping.C:
+		case <-ping:
 			pings = true
 		}
 		since := time.Now()
@@ -141,7 +165,7 @@ func (c *conn) writeLoop() {
 		for more := true; more; more = c.catchUp() {
 			var end *ending
 			if frames, end = c.out.take(frames); !c.flush(frames, end) {
-				return
+				return false
 			}
 			if clear(frames); cap(frames) > idleFrames { // frames are shared: let go of them
 				frames = nil
@@ -151,6 +175,7 @@ func (c *conn) writeLoop() {
 			c.loops.Go(func() { c.ping(since) })
 		}
 	}
+	return true
 }
 
 // flush writes frames, closes if that is due, and reports whether the
@@ -230,6 +255,13 @@ func (c *conn) sendFrame(frame []byte) {
 // was written. It does not block and may be called by anyone, many times.
 func (c *conn) end(reason string) {
 	c.finish(ending{code: wire.CloseCode(reason), reason: reason, flush: true})
+}
+
+// drop is end by order of a moderator.
+func (c *conn) drop(reason string) {
+	if c.finish(ending{code: wire.CloseCode(reason), reason: reason, flush: true}) {
+		c.b.metrics.dropped.WithLabelValues(reason).Inc()
+	}
 }
 
 // cut closes a connection that does not take what waits for it.

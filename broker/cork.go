@@ -2,6 +2,8 @@ package broker
 
 import (
 	"bufio"
+	"bytes"
+	"io"
 	"net"
 	"net/http"
 	"sync"
@@ -10,7 +12,8 @@ import (
 const (
 	corkLimit    = 64 << 10 // bytes gathered at most before they are written
 	frameBuffer  = 256      // bytes: frame headers and control frames; payloads go around it
-	corkKeepSize = 4 << 10  // bytes of buffer an idle connection may keep
+	corkKeepSize = 512      // bytes of buffer an idle connection may keep
+	readBuffer   = 1 << 10  // bytes: larger payloads go around it
 )
 
 // corkWriter makes the library write through a corkedConn, see there.
@@ -26,8 +29,19 @@ func (w *corkWriter) Hijack() (net.Conn, *bufio.ReadWriter, error) {
 		return nil, nil, err
 	}
 	w.conn = &corkedConn{Conn: conn}
-	buffered.Writer = bufio.NewWriterSize(w.conn, frameBuffer)
-	return w.conn, buffered, nil
+	return w.conn, bufio.NewReadWriter(smallReader(buffered.Reader, w.conn), bufio.NewWriterSize(w.conn, frameBuffer)), nil
+}
+
+// smallReader goes on where the HTTP server's reader is, with a buffer that is
+// enough for most frames: thousands of idle connections each keep theirs.
+func smallReader(from *bufio.Reader, conn net.Conn) *bufio.Reader {
+	ahead, _ := from.Peek(from.Buffered()) // it has that much
+	if len(ahead) > readBuffer {
+		return from
+	}
+	small := bufio.NewReaderSize(io.MultiReader(bytes.NewReader(ahead), conn), readBuffer)
+	_, _ = small.Peek(len(ahead)) // buffered again: the library keeps only that when it resets the reader
+	return small
 }
 
 // corkedConn gathers what is written between cork and uncork into one write:

@@ -82,12 +82,15 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 		return nil
 	}
 	for _, memberID := range audience { // a topic: never back to its sender
-		if memberID != post.SenderMemberID {
+		if memberID != post.SenderMemberID && !post.Denied[memberID] {
 			conns = r.appendConns(conns, memberID, false)
 		}
 	}
 	direct := identity.IsPublicKey(post.TargetSpec)
 	for _, to := range post.Recipients {
+		if post.Denied[to.MemberID] {
+			continue
+		}
 		if to.SessionKey == "" {
 			conns = r.appendConns(conns, to.MemberID, !direct)
 		} else if p := r.bySession[to.SessionKey]; p != nil && p.member.ID == to.MemberID && p.conn != nil {
@@ -120,5 +123,7 @@ func pushOf(m *store.Message, senderMemberKey string) *wire.Push {
 
 // expire settles what could not be delivered in time.
 func (b *Broker) expire(now time.Time) error {
-	return b.db.ExpireDeliveries(now.Add(-b.cfg.Limits.MessageTTL), now)
+	err := b.db.ExpireDeliveries(now.Add(-b.cfg.Limits.MessageTTL), now)
+	b.ledger.changed(func(store.Message) bool { return true })
+	return err
 }

@@ -89,6 +89,12 @@ func capability(m wire.Message) string {
 	switch m.(type) {
 	case *wire.SetStatus, *wire.SetSummary, *wire.SetProfile:
 		return "profile-write"
+	case *wire.SetGrants:
+		return "grant"
+	case *wire.Kick, *wire.Disconnect:
+		return "kick"
+	case *wire.Ban, *wire.Unban:
+		return "ban"
 	}
 	return ""
 }
@@ -112,7 +118,15 @@ func (c *conn) dispatch(m wire.Message, r request) {
 	case *wire.Hello, *wire.SessionHello:
 		r.fail(wire.AlreadyGreeted, "This connection said hello already; open another one for another identity.")
 	case *wire.ListPeers:
-		r.answer(&wire.PeersList{Peers: c.b.peers(c.presence.meshID, c.presence.member.ID)})
+		r.answer(&wire.PeersList{Peers: c.b.peers(c.presence)})
+	case *wire.MessageStatus:
+		r.messageStatus(m)
+	case *wire.DeliverySubscribe:
+		r.deliverySubscribe(m)
+	case *wire.SetGrants:
+		r.setGrants(m)
+	case *wire.GetGrants:
+		r.getGrants()
 	case *wire.SetStatus:
 		r.setStatus(m)
 	case *wire.SetSummary:
@@ -143,6 +157,20 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.topicMembers(m)
 	case *wire.TopicHistory:
 		r.topicHistory(m)
+	case *wire.Disconnect:
+		r.disconnect(m)
+	case *wire.Kick:
+		r.kick(m)
+	case *wire.Ban:
+		r.ban(m)
+	case *wire.Unban:
+		r.unban(m)
+	case *wire.ListBans:
+		r.listBans()
+	case *wire.AuditQuery:
+		r.auditQuery(m)
+	case *wire.AuditVerify:
+		r.auditVerify()
 	}
 }
 

@@ -19,13 +19,20 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
-// A presence (presence.go, room.go) outlives its connection by a lease (lease.go).
+// What everyone has got is deleted after a while (prune.go), unless it is history.
+//
+// A presence (presence.go, room.go) outlives its connection by a lease (lease.go),
+// unless a moderator ends it (moderation.go). Its status (status.go, hook.go)
+// says what its feed lets pass. What happens besides messages is appended to an
+// audit chain (audit.go, store/audit.go) with the change itself.
 //
 // Locks, always taken in this order and never across I/O:
 //
 //	Broker.mu   who is here: presences by id, session key and member
 //	feed.mu     what one connection was pushed and has not settled
 //	outbox.mu   what waits to be written to one socket
+//
+// Those of grants, sendRates and ledger are leaves: nothing is locked under them.
 //
 // Slow consumers: an outbox is bounded in frames and bytes. Messages that do not
 // fit wait on disk; presence events that do not fit, and a write that stalls for

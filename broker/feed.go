@@ -60,8 +60,10 @@ type pushed struct {
 	now        bool   // of priority now
 	sessionKey string // of the delivery's row
 	topicID    string // "" for a row; else its seq is in topics, ascending
-	at         time.Time
+	first      time.Time
+	at         time.Time // the latest time
 	tries      int
+	noted      bool // the store knows that it was pushed
 	settled    bool // but not yet on disk
 	exhausted  bool // pushed often enough: it no longer counts as open
 }
@@ -99,15 +101,17 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 		return
 	}
 	f.add(p)
+	c.b.ledger.pushed(p.Seq)
 }
 
 // add notes that a message was pushed. mu is held.
 func (f *feed) add(p *store.Pending) {
 	f.high = max(f.high, p.Seq)
 	f.open++
+	now := time.Now()
 	f.unsettled[p.Seq] = &pushed{
 		id: p.ID, clientID: p.ClientMessageID, now: p.Priority == wire.PriorityNow,
-		sessionKey: p.SessionKey, topicID: p.TopicID, at: time.Now(), tries: 1,
+		sessionKey: p.SessionKey, topicID: p.TopicID, first: now, at: now, tries: 1,
 	}
 	f.byID[p.ID] = p.Seq
 	if p.TopicID != "" {
@@ -183,6 +187,7 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 				return true, nil // full: write it out first
 			}
 			f.add(p)
+			c.b.ledger.pushed(p.Seq)
 		}
 		f.resume = p.Seq
 	}
@@ -191,6 +196,17 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 		advanced = append(advanced, f.advance(topicID)...)
 	}
 	return f.behind || len(page) > 0, advanced
+}
+
+// isCaughtUp reports whether the connection was greeted and has what waited.
+func (c *conn) isCaughtUp() bool {
+	f := c.feed.Load()
+	if f == nil {
+		return false
+	}
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return !f.behind
 }
 
 // gate opens or closes the feed to what is not urgent. Opening it starts a pass

@@ -431,12 +431,19 @@ func (r *raw) wantClosedCode(code int) {
 // revoke bans a member behind the broker's back, as a command beside it would.
 func (h *house) revoke(id peer.Identity) {
 	h.t.Helper()
-	raw, err := sql.Open("sqlite", h.db.Path())
-	if err != nil {
-		h.t.Fatal(err)
-	}
+	raw := h.openRaw()
 	defer raw.Close()
 	if _, err := raw.Exec(`UPDATE member SET revoked_at = 1 WHERE id = ?`, id.MemberID); err != nil {
 		h.t.Fatal(err)
 	}
+}
+
+// openRaw opens the data file as another program would.
+func (h *house) openRaw() *sql.DB {
+	h.t.Helper()
+	raw, err := sql.Open("sqlite", h.db.Path())
+	if err != nil {
+		h.t.Fatal(err)
+	}
+	return raw
 }

@@ -139,7 +139,7 @@ func (c *conn) admitMember(h *wire.Hello, now time.Time) (*presence, *rejection)
 	p.caps = identity.AllCaps()
 	if h.SessionPubkey != nil {
 		p.sessionKey = *h.SessionPubkey
-		if rejected := c.checkSessionKey(p); rejected != nil {
+		if _, rejected := c.checkSessionKey(p); rejected != nil {
 			return nil, rejected
 		}
 	}
@@ -222,11 +222,12 @@ func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.T
 	}
 	p := c.newPresence(parent, h.Client, now)
 	p.sessionKey, p.proven, p.caps = h.SessionPubkey, true, caps
-	if rejected := c.checkSessionKey(p); rejected != nil {
+	known, rejected := c.checkSessionKey(p)
+	if rejected != nil {
 		return nil, rejected
 	}
 	state := store.State{Groups: parent.Groups, Visible: true}
-	if known, err := c.b.db.SessionKeyByKey(context.Background(), h.MeshID, h.SessionPubkey); err == nil && known.MemberID == parent.ID {
+	if known.MemberID == parent.ID {
 		state = known.State
 	}
 	p.restore(state)
@@ -235,25 +236,25 @@ func (c *conn) admitSession(h *wire.SessionHello, caps identity.Caps, now time.T
 
 // checkSessionKey refuses a session key that is a member key or that belongs to
 // another member: by proof for ever, by a mere label as long as this one proves
-// nothing either.
-func (c *conn) checkSessionKey(p *presence) *rejection {
+// nothing either. It returns what is known of the key.
+func (c *conn) checkSessionKey(p *presence) (known store.SessionKey, rejected *rejection) {
 	_, err := c.b.db.MemberByKey(context.Background(), p.meshID, p.sessionKey)
 	if err == nil {
-		return rejectSessionKey
+		return known, rejectSessionKey
 	}
 	if !errors.Is(err, store.ErrNotFound) {
-		return rejectInternal
+		return known, rejectInternal
 	}
-	known, err := c.b.db.SessionKeyByKey(context.Background(), p.meshID, p.sessionKey)
+	known, err = c.b.db.SessionKeyByKey(context.Background(), p.meshID, p.sessionKey)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		return nil
+		return known, nil
 	case err != nil:
-		return rejectInternal
+		return known, rejectInternal
 	case known.MemberID != p.member.ID && (known.Proven || !p.proven):
-		return rejectSessionKey
+		return known, rejectSessionKey
 	}
-	return nil
+	return known, nil
 }
 
 // newPresence starts the presence of a verified hello.
@@ -322,7 +323,6 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.helloGate.Stop()
 	c.b.metrics.connections.Inc()
 	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
-	c.earnLater(p)
 	c.out.ring() // for what waits
 	if replaced != nil {
 		replaced.end(wire.SessionReplaced)

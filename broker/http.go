@@ -39,6 +39,7 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	mux.HandleFunc("POST /join", b.postJoin)
 	mux.HandleFunc("GET /api/public/invite-code/{code}", b.getInviteCode)
 	mux.HandleFunc("POST /invites/{code}/claim", b.postClaim)
+	mux.HandleFunc("POST /hook/set-status", b.postStatus)
 	mux.HandleFunc("GET /health", b.getHealth)
 	mux.HandleFunc("GET /health/ready", b.getReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{}))

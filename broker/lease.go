@@ -17,11 +17,38 @@ import (
 // commands that come and go many times a minute must not linger as peers, nor
 // fill the store with session keys nobody will ever write to.
 
-// earnLater gives p a lease if its connection lives on.
-func (c *conn) earnLater(p *presence) {
-	if !p.earned.Load() {
-		c.earning = time.AfterFunc(earnAfter, func() { c.b.earn(p) })
+// earnInTime gives leases to those who have lived long enough, until ctx ends:
+// one after the other, because when thousands came at once they all get there in
+// the same moment.
+func (b *Broker) earnInTime(ctx context.Context) {
+	tick := time.NewTicker(earnEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case now := <-tick.C:
+			for _, p := range b.due(now) {
+				if ctx.Err() == nil {
+					b.earn(p)
+				}
+			}
+		}
 	}
+}
+
+// due returns the presences that have lived long enough and have no lease.
+func (b *Broker) due(now time.Time) (all []*presence) {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	for _, r := range b.rooms {
+		for _, p := range r.all {
+			if p.conn != nil && !p.earned.Load() && now.Sub(p.conn.opened) >= earnAfter {
+				all = append(all, p)
+			}
+		}
+	}
+	return all
 }
 
 // earn gives p a lease, once, and has the store remember its session key.
@@ -35,22 +62,21 @@ func (b *Broker) earn(p *presence) {
 // again later: a session key that is not remembered could not be written to once
 // its presence is over.
 func (b *Broker) keepEarned(p *presence) {
-	if p.sessionKey != "" {
-		err := b.db.RememberSessionKey(p.meshID, p.sessionKey, p.member.ID, p.proven, time.Now())
-		if errors.Is(err, store.ErrExists) {
-			b.dismiss(p, wire.BadSessionPubkey)
-			return
-		}
-		if err != nil {
-			b.log.Warn("session key not remembered", "member", p.member.ID, "err", err)
-			b.keepLater(p, err)
-			return
-		}
+	now := time.Now()
+	b.mu.RLock()
+	state := p.state(now)
+	b.mu.RUnlock()
+	err := b.db.KeepEarned(b.leaseOf(p), state, p.leases(), now)
+	if errors.Is(err, store.ErrExists) {
+		p.earned.Store(false) // no lease keeps what is another member's
+		b.dismiss(p)
+		return
 	}
-	b.saveState(p)
-	if p.leases() {
-		b.keepLater(p, b.saveLease(p))
+	if err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
+	b.dropIfGone(p)
+	b.keepLater(p, err)
 }
 
 // keepLater has keepEarned tried again after err, for p or who took its place.
@@ -74,15 +100,11 @@ func (b *Broker) keepLater(p *presence, err error) {
 // leases reports whether p may outlive its connection.
 func (p *presence) leases() bool { return !slices.Contains(p.client.Capabilities, wire.CapNoLease) }
 
-// dismiss ends the connection of p and reports whether it had one.
-func (b *Broker) dismiss(p *presence, reason string) bool {
-	b.mu.RLock()
-	defer b.mu.RUnlock()
-	if p.conn == nil {
-		return false
+// dismiss ends the connection of p, if it has one, for the session key it named.
+func (b *Broker) dismiss(p *presence) {
+	if c := b.connOf(p); c != nil {
+		c.end(wire.BadSessionPubkey)
 	}
-	p.conn.end(reason)
-	return true
 }
 
 // detach leaves p without its connection until its lease ends.
@@ -95,24 +117,34 @@ func (b *Broker) detach(p *presence) {
 		r.live--
 	}
 	b.mu.Unlock()
-	if present {
-		_ = b.saveLease(p) // it holds here, and costs no more than an announcement after a restart
+	if !present {
+		return
+	}
+	if err := b.db.UpdateLease(b.leaseOf(p)); err != nil {
+		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
 	}
 }
 
-// saveLease keeps the lease of p for a restart of the broker.
-func (b *Broker) saveLease(p *presence) error {
+// leaseOf is p as it is kept for a restart of the broker.
+func (b *Broker) leaseOf(p *presence) store.Lease {
 	b.mu.RLock()
-	l := store.Lease{
+	defer b.mu.RUnlock()
+	return store.Lease{
 		ID: p.id, MeshID: p.meshID, MemberID: p.member.ID, SessionKey: p.sessionKey, Proven: p.proven, Name: p.name,
 		Client: toJSON(p.client), Status: p.status, ConnectedAt: p.connectedAt,
 	}
+}
+
+// dropIfGone ends a lease that was just saved, if meanwhile p was ended (expel)
+// and nobody took its place.
+func (b *Broker) dropIfGone(p *presence) {
+	b.mu.RLock()
+	r := b.rooms[p.meshID]
+	gone := r == nil || r.all[p.id] == nil
 	b.mu.RUnlock()
-	err := b.db.SaveLease(l)
-	if err != nil {
-		b.log.Warn("lease not saved", "member", p.member.ID, "err", err)
+	if gone {
+		b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
 	}
-	return err
 }
 
 // endLeases ends the presences that nobody came back to.
@@ -150,6 +182,9 @@ func (b *Broker) resumeLeases() {
 		p, err := b.resumed(l)
 		if err != nil {
 			b.log.Info("lease dropped", "member", l.MemberID, "err", err)
+			if !store.IsTrouble(err) {
+				b.attempt("drop lease", func() error { return b.db.DropLease(l.ID) })
+			}
 			continue
 		}
 		r := b.rooms[l.MeshID]
@@ -170,9 +205,10 @@ func (b *Broker) resumed(l store.Lease) (*presence, error) {
 	if err != nil {
 		return nil, err
 	}
+	now := time.Now()
 	p := &presence{
 		id: l.ID, meshID: l.MeshID, member: member, sessionKey: l.SessionKey, proven: l.Proven, name: l.Name, connectedAt: l.ConnectedAt,
-		status: l.Status, leaseUntil: time.Now().Add(b.cfg.Limits.Lease),
+		status: l.Status, since: now, leaseUntil: now.Add(b.cfg.Limits.Lease), // who said the status is not kept: anybody may say otherwise
 	}
 	_ = json.Unmarshal([]byte(l.Client), &p.client) // written by saveLease
 	p.earned.Store(true)

@@ -6,6 +6,7 @@ import (
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
+	"meshbox/broker/store"
 	"meshbox/broker/wire"
 )
 
@@ -114,4 +115,32 @@ func TestLeasedPresencesDoNotCountAsConnections(t *testing.T) {
 	h.arrive("bob")
 	h.arrive("cat")
 	h.wantRejected(sessionHello(sessionParts{parent: ann.id, session: key}), wire.Capacity, 1008, wire.Capacity)
+}
+
+// A session that is here for more than a month keeps its key; who wrote to a
+// forgotten one would be told that there is nobody.
+func TestOldSessionKeysAreForgottenUnlessInUse(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	here, gone := h.dial(bob, peer.Options{Session: identity.NewKey()}), h.dial(bob, peer.Options{Session: identity.NewKey()})
+	for _, g := range []*guest{here, gone} {
+		g.say("#general", "earns a lease, and its key a place in the store")
+	}
+	gone.Close()
+	later := time.Now().Add(store.SessionKeyTTL + time.Hour)
+	eventually(t, "one is gone", func() bool { return h.countPresences() == 2 })
+	if err := h.endLeases(later); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 { // the second time it is not old any more
+		if err := h.db.DropSessionKeys(later, h.isKnown); err != nil {
+			t.Fatal(err)
+		}
+	}
+	ann.say(here.Key(), "still known")
+	here.wantPush("still known")
+	ann.wantUnsent(gone.Key(), "forgotten", wire.TargetNotFound)
+	if _, err := h.db.SessionKeyByKey(t.Context(), h.mesh.ID, here.Key()); err != nil {
+		t.Error(err)
+	}
 }

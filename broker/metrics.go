@@ -11,14 +11,16 @@ import (
 // metrics are what /metrics shows; names are the protocol's (section 9), the
 // histograms ours.
 type metrics struct {
-	registry     *prometheus.Registry
-	connections  prometheus.Counter
-	rejected     *prometheus.CounterVec // by reason
-	dropped      *prometheus.CounterVec // by reason
-	routed       *prometheus.CounterVec // by priority
-	refused      *prometheus.CounterVec // by reason
-	helloSeconds prometheus.Histogram
-	ackSeconds   prometheus.Histogram
+	registry       *prometheus.Registry
+	connections    prometheus.Counter
+	rejected       *prometheus.CounterVec // by reason
+	dropped        *prometheus.CounterVec // by reason
+	routed         *prometheus.CounterVec // by priority
+	refused        *prometheus.CounterVec // by reason
+	droppedByGrant *prometheus.CounterVec // by cap
+	helloSeconds   prometheus.Histogram
+	ackSeconds     prometheus.Histogram
+	pruned         prometheus.Counter
 }
 
 // latency is 50 µs to 13 s in factors of two.
@@ -37,6 +39,10 @@ func newMetrics(b *Broker) *metrics {
 			Name: "broker_messages_routed_total", Help: "Messages accepted and stored, by priority."}, []string{"priority"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broker_messages_rejected_total", Help: "Sends that were refused, by reason."}, []string{"reason"}),
+		droppedByGrant: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "broker_messages_dropped_by_grant_total", Help: "Copies of messages that their recipient's grants kept out, by capability."}, []string{"cap"}),
+		pruned: prometheus.NewCounter(prometheus.CounterOpts{
+			Name: "broker_messages_pruned_total", Help: "Delivered messages that were deleted after they were kept long enough."}),
 		helloSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
 			Name: "broker_hello_seconds", Help: "From reading a hello to queueing its hello_ack.", Buckets: latency}),
 		ackSeconds: prometheus.NewHistogram(prometheus.HistogramOpts{
@@ -46,7 +52,7 @@ func newMetrics(b *Broker) *metrics {
 		Name: "broker_connections_active", Help: "Live connections that said a valid hello."}, b.countPresences)
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "broker_queue_depth", Help: "Deliveries that wait for their recipient; -1 if the database does not answer."}, b.queueDepth)
-	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.routed, m.refused, m.helloSeconds, m.ackSeconds, active, depth,
+	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.routed, m.refused, m.droppedByGrant, m.pruned, m.helloSeconds, m.ackSeconds, active, depth,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -73,6 +73,17 @@ func (o *outbox) take(spare [][]byte) ([][]byte, *ending) {
 	return frames, o.end
 }
 
+// ringIfWaiting wakes the write loop if there is something to write: waking
+// thousands for nothing is most of what an event would cost.
+func (o *outbox) ringIfWaiting() {
+	o.mu.Lock()
+	waiting := len(o.frames) > 0
+	o.mu.Unlock()
+	if waiting {
+		o.ring()
+	}
+}
+
 func (o *outbox) ring() {
 	select {
 	case o.bell <- struct{}{}:

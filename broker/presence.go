@@ -29,6 +29,7 @@ type presence struct {
 	conn       *conn     // nil: the presence is leased
 	leaseUntil time.Time // of a leased one
 	status     string
+	saidBy     source    // who set it, see status.go
 	since      time.Time // when it was set
 	summary    string
 	groups     []wire.Group
@@ -120,7 +121,7 @@ func (p *presence) event() wire.PeerEvent {
 }
 
 // tellOthers pushes an event to every connection of the mesh but those of p's
-// own member. It may take eventDelay: when a thousand peers arrive at once, each
+// own member, and of members that p's does not let see it. It may take eventDelay: when a thousand peers arrive at once, each
 // of a thousand write loops then wakes a few times instead of a thousand times,
 // and the hellos behind them are answered in time.
 func (b *Broker) tellOthers(p *presence, event string, data wire.PeerEvent) {
@@ -128,7 +129,10 @@ func (b *Broker) tellOthers(p *presence, event string, data wire.PeerEvent) {
 		Subtype: "system", Event: event, EventData: json.RawMessage(toJSON(data)), MessageID: store.NewID(), MeshID: p.meshID,
 		SenderPubkey: "system", Priority: wire.PriorityLow, CreatedAt: wire.Time(time.Now()),
 	}, "")
-	for _, c := range b.connsExcept(p.meshID, p.member.ID) {
+	others := b.connsIn(p.meshID, func(o *presence) bool {
+		return o.member.ID != p.member.ID && !b.grants.hides(p.member.ID, o.member.PubKey)
+	})
+	for _, c := range others {
 		if !c.out.addQuietly(frame) {
 			c.cut(wire.SlowConsumer)
 		}
@@ -149,8 +153,8 @@ func (b *Broker) ringLater(meshID string) {
 		b.mu.Lock()
 		delete(b.ringing, meshID)
 		b.mu.Unlock()
-		for _, c := range b.connsExcept(meshID, "") {
-			c.out.ring()
+		for _, c := range b.connsIn(meshID, func(*presence) bool { return true }) {
+			c.out.ringIfWaiting()
 		}
 	})
 }

@@ -4,41 +4,12 @@ import (
 	"encoding/json"
 	"slices"
 	"strings"
-	"time"
 
 	"meshbox/broker/wire"
 )
 
 // What a peer says of itself (protocol section 6). Each change is saved, so that
 // the next hello restores it.
-
-func (r request) setStatus(m *wire.SetStatus) {
-	if !wire.ValidStatus(m.Status) {
-		r.fail(wire.InvalidArgs, "The status must be idle, working or dnd.")
-		return
-	}
-	r.change(func(p *presence) { p.status, p.since = m.Status, time.Now() })
-	r.gate(m.Status != wire.StatusIdle)
-	r.done()
-}
-
-// relax lets presences that are working for too long fall back to idle: an agent
-// that was interrupted does not say so, and its messages would be held for ever
-// (protocol section 4).
-func (b *Broker) relax(now time.Time) {
-	b.mu.Lock()
-	defer b.mu.Unlock()
-	for _, r := range b.rooms {
-		for _, p := range r.all {
-			if p.status == wire.StatusWorking && now.Sub(p.since) >= b.cfg.Limits.WorkingTTL {
-				p.status = wire.StatusIdle
-				if p.conn != nil {
-					p.conn.gate(false)
-				}
-			}
-		}
-	}
-}
 
 func (r request) setSummary(m *wire.SetSummary) {
 	r.change(func(p *presence) { p.summary = wire.CleanLine(m.Summary, wire.MaxSummaryLen) })

@@ -11,58 +11,90 @@ import (
 	"meshbox/broker/wire"
 )
 
+// buckets hold one token bucket per key. Those that are full are forgotten,
+// which is what a new one is.
+type buckets struct {
+	limit rate.Limit // tokens per second; rate.Inf: no limit
+	burst int
+	most  int // buckets at once; 0: as many as there are keys
+
+	mu    sync.Mutex
+	byKey map[string]*rate.Limiter
+}
+
+func newBuckets(limit rate.Limit, burst, most int) *buckets {
+	return &buckets{limit: limit, burst: burst, most: most, byKey: map[string]*rate.Limiter{}}
+}
+
+// take takes a token of key. If there is none, or no room for another bucket, it
+// takes nothing and returns how long to wait.
+func (s *buckets) take(key string, now time.Time) (wait time.Duration) {
+	if s.limit == rate.Inf {
+		return 0
+	}
+	b := s.bucket(key, now)
+	if b == nil {
+		return time.Duration(float64(time.Second) / float64(s.limit))
+	}
+	r := b.ReserveN(now, 1)
+	if wait = r.DelayFrom(now); wait > 0 {
+		r.CancelAt(now)
+	}
+	return wait
+}
+
+// bucket is that of key, nil if there is none and no room for it.
+func (s *buckets) bucket(key string, now time.Time) *rate.Limiter {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	b := s.byKey[key]
+	if b != nil {
+		return b
+	}
+	if s.most > 0 && len(s.byKey) >= s.most {
+		if s.forget(now); len(s.byKey) >= s.most {
+			return nil
+		}
+	}
+	b = rate.NewLimiter(s.limit, s.burst)
+	s.byKey[key] = b
+	return b
+}
+
+// forgetIdle drops the buckets that are full.
+func (s *buckets) forgetIdle(now time.Time) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.forget(now)
+}
+
+// forget is forgetIdle; mu is held.
+func (s *buckets) forget(now time.Time) {
+	for key, b := range s.byKey {
+		if b.TokensAt(now) >= float64(s.burst) {
+			delete(s.byKey, key)
+		}
+	}
+}
+
 // sendRates hold one token bucket per member, for all its connections together:
 // an agent in a loop must not drown the others (protocol section 5). A bucket
 // outlives the connection, or reconnecting would fill it.
-type sendRates struct {
-	limit rate.Limit // sends per second; rate.Inf: no limit
-	burst int
-
-	mu       sync.Mutex
-	byMember map[string]*rate.Limiter
-}
+type sendRates struct{ *buckets }
 
 func newSendRates(l Limits) *sendRates {
-	limit := rate.Limit(l.SendRate)
+	limit := rate.Limit(l.SendRate) // sends per second
 	if l.SendRate <= 0 {
 		limit = rate.Inf
 	}
-	return &sendRates{limit: limit, burst: l.SendBurst, byMember: map[string]*rate.Limiter{}}
+	return &sendRates{newBuckets(limit, l.SendBurst, 0)}
 }
 
 // take counts one send of a member. Its error is a refusal that says how long to
 // wait.
 func (s *sendRates) take(memberID string, now time.Time) error {
-	if s.limit == rate.Inf {
-		return nil
+	if wait := s.buckets.take(memberID, now); wait > 0 {
+		return &refusal{wire.RateLimit, fmt.Sprintf("slow down, try again in %.0f s", math.Ceil(wait.Seconds()))}
 	}
-	r := s.bucket(memberID).ReserveN(now, 1)
-	wait := r.DelayFrom(now)
-	if wait == 0 {
-		return nil
-	}
-	r.CancelAt(now)
-	return &refusal{wire.RateLimit, fmt.Sprintf("slow down, try again in %.0f s", math.Ceil(wait.Seconds()))}
-}
-
-func (s *sendRates) bucket(memberID string) *rate.Limiter {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	b := s.byMember[memberID]
-	if b == nil {
-		b = rate.NewLimiter(s.limit, s.burst)
-		s.byMember[memberID] = b
-	}
-	return b
-}
-
-// forgetIdle drops the buckets that are full, which is what a new one is.
-func (s *sendRates) forgetIdle(now time.Time) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	for id, b := range s.byMember {
-		if b.TokensAt(now) >= float64(s.burst) {
-			delete(s.byMember, id)
-		}
-	}
+	return nil
 }

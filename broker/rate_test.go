@@ -69,12 +69,12 @@ func TestBucketsFillAndAreForgotten(t *testing.T) {
 			if err := rates.take("ann", time.Now()); err != nil {
 				t.Fatal(err)
 			}
-			if rates.forgetIdle(time.Now()); len(rates.byMember) != 1 {
+			if rates.forgetIdle(time.Now()); len(rates.byKey) != 1 {
 				t.Fatal("a bucket in use was forgotten, which fills it")
 			}
 			time.Sleep(500 * time.Millisecond)
 		}
-		if rates.forgetIdle(time.Now()); len(rates.byMember) != 0 {
+		if rates.forgetIdle(time.Now()); len(rates.byKey) != 0 {
 			t.Error("a full bucket is kept")
 		}
 	})

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"slices"
 	"strings"
+	"time"
 
 	"meshbox/broker/wire"
 )
@@ -130,6 +131,7 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 		r.remove(old)
 		p.inherit(old)
 	}
+	b.applyReport(p, time.Now())
 	r.add(p)
 	p.conn.sendFrame(first())
 	p.conn.feed.Store(newFeed(p)) // after that pushes follow
@@ -169,17 +171,15 @@ func (b *Broker) yieldKey(meshID, key string) {
 	if p == nil {
 		return
 	}
-	p.earned.Store(false) // no lease keeps the label
-	if !b.dismiss(p, wire.BadSessionPubkey) {
-		b.end(p)
-	}
+	b.expel(p, func(c *conn) { c.end(wire.BadSessionPubkey) }) // no lease keeps the label
 }
 
 // inherit continues what a replaced presence of the same peer showed.
 func (p *presence) inherit(old *presence) {
 	p.id, p.connectedAt = old.id, old.connectedAt
 	p.earned.Store(old.earned.Load())
-	p.status, p.since, p.summary, p.visible, p.stats, p.profile = old.status, old.since, old.summary, old.visible, old.stats, old.profile
+	p.status, p.saidBy, p.since = old.status, old.saidBy, old.since
+	p.summary, p.visible, p.stats, p.profile = old.summary, old.visible, old.stats, old.profile
 	if p.client.Groups == nil {
 		p.groups = old.groups
 	}
@@ -192,18 +192,19 @@ func (b *Broker) leave(c *conn) {
 	if p == nil {
 		return
 	}
-	if c.earning != nil {
-		c.earning.Stop()
-	}
 	if !b.isHere(p) {
 		return // replaced: who took the place goes on with the state
 	}
-	b.saveState(p) // first: messages to its groups find it here or there
+	if time.Since(c.opened) >= earnAfter {
+		b.earn(p)
+	}
 	if p.earned.Load() && p.leases() {
+		b.saveState(p) // first: messages to its groups find it here or there
 		b.detach(p)
 		return
 	}
-	b.end(p)
+	b.end(p) // first: nobody lists a command that has left
+	b.saveState(p)
 }
 
 // end takes a presence out and tells the others. It reports whether p was in.
@@ -233,8 +234,8 @@ func (b *Broker) isHere(p *presence) bool {
 	return r != nil && r.all[p.id] == p
 }
 
-// connsExcept returns the connections of a mesh that are not of one member.
-func (b *Broker) connsExcept(meshID, memberID string) []*conn {
+// connsIn returns the connections of a mesh that include picks.
+func (b *Broker) connsIn(meshID string, include func(*presence) bool) []*conn {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	r := b.rooms[meshID]
@@ -243,7 +244,7 @@ func (b *Broker) connsExcept(meshID, memberID string) []*conn {
 	}
 	conns := make([]*conn, 0, len(r.all))
 	for _, p := range r.all {
-		if p.member.ID != memberID && p.conn != nil {
+		if p.conn != nil && include(p) {
 			conns = append(conns, p.conn)
 		}
 	}
@@ -272,14 +273,16 @@ func (b *Broker) isKnown(sessionKey string) bool {
 	return false
 }
 
-// peers returns the listings a member may see, in the order they came.
-func (b *Broker) peers(meshID, memberID string) []wire.Peer {
+// peers returns the listings that the member of p may see, in the order they
+// came.
+func (b *Broker) peers(asking *presence) []wire.Peer {
+	hiding := b.grants.deny(asking.member.PubKey, "read")
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	list := []wire.Peer{}
-	if r := b.rooms[meshID]; r != nil {
+	if r := b.rooms[asking.meshID]; r != nil {
 		for _, p := range r.all {
-			if p.visible || p.member.ID == memberID {
+			if p.member.ID == asking.member.ID || p.visible && !hiding[p.member.ID] {
 				list = append(list, p.listing())
 			}
 		}

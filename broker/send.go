@@ -51,6 +51,9 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 		c.acknowledge(m, r, post, err)
 		if err == nil && !posted.Duplicate {
 			c.b.metrics.routed.WithLabelValues(post.Priority).Inc()
+			if posted.Dropped > 0 {
+				c.b.metrics.droppedByGrant.WithLabelValues("broadcast").Add(float64(posted.Dropped))
+			}
 			c.b.deliver(c, post, posted)
 		}
 		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())
@@ -87,6 +90,8 @@ func explain(err error, target string) *refusal {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return notFound(target)
+	case errors.Is(err, store.ErrMemberRevoked):
+		return &refusal{wire.Forbidden, "your key was removed from the mesh; ask an admin to restore it"}
 	case errors.Is(err, store.ErrForbidden):
 		return &refusal{wire.Forbidden, "you may not post to this topic; join it as a member first"}
 	case errors.Is(err, store.ErrConflict):

@@ -35,7 +35,9 @@ func (c *conn) handleClientAck(m *wire.ClientAck) {
 	c.b.db.SettleByID(f.box, m.BrokerMessageID, time.Now(), func(err error) {
 		if err != nil {
 			c.log.Warn("client_ack not recorded", "err", err)
+			return
 		}
+		c.b.ledger.changed(func(sent store.Message) bool { return sent.ID == m.BrokerMessageID })
 	})
 }
 
@@ -91,7 +93,7 @@ func (f *feed) settle(seq int64) []settling {
 	if p.topicID != "" {
 		return f.advance(p.topicID)
 	}
-	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey}, []int64{seq}}}
+	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey, PushedAt: p.first}, []int64{seq}}}
 }
 
 // advance returns the step that the cursor of a topic can make: over all settled
@@ -115,7 +117,7 @@ func (f *feed) advance(topicID string) []settling {
 	if f.topics[topicID] = queue[done:]; done == len(queue) {
 		delete(f.topics, topicID)
 	}
-	return []settling{{store.Settlement{Seq: queue[done-1], TopicID: topicID}, queue[:done:done]}}
+	return []settling{{store.Settlement{Seq: queue[done-1], TopicID: topicID, Floor: f.floors[topicID]}, queue[:done:done]}}
 }
 
 // record stores settlements, and goes on with what had no room before.
@@ -144,6 +146,7 @@ func (c *conn) keep(f *feed, all []settling) {
 			return
 		}
 		f.forget(all)
+		c.b.ledger.settled(all)
 	})
 }
 

@@ -11,6 +11,7 @@ import (
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
+	"meshbox/broker/store"
 	"meshbox/broker/wire"
 )
 
@@ -21,6 +22,7 @@ type transcript struct {
 	values map[string]string // by $word
 	people map[string]peer.Identity
 	socket *raw
+	others []*guest // of the block
 }
 
 func TestExistingClientsGetTheShapesTheyKnow(t *testing.T) {
@@ -30,9 +32,8 @@ func TestExistingClientsGetTheShapesTheyKnow(t *testing.T) {
 	}
 	h := newHouse(t)
 	tr := &transcript{h: h, t: t, values: map[string]string{}, people: map[string]peer.Identity{}}
-	for _, name := range []string{"alice", "bob"} {
-		tr.join(name)
-	}
+	tr.join("alice", store.RoleAdmin)
+	tr.join("bob", store.RoleMember)
 	for _, block := range strings.Split(string(text), "\n## ")[1:] {
 		name, lines, _ := strings.Cut(block, "\n")
 		t.Run(name, func(t *testing.T) {
@@ -47,9 +48,9 @@ func TestExistingClientsGetTheShapesTheyKnow(t *testing.T) {
 }
 
 // join posts what "claudemesh join" does: token and payload.
-func (tr *transcript) join(name string) {
+func (tr *transcript) join(name, role string) {
 	key := identity.NewKey()
-	token := tr.h.invite(InviteTerms{}).Token
+	token := tr.h.invite(InviteTerms{Role: role}).Token
 	payload, err := identity.ParseToken(token)
 	if err != nil {
 		tr.t.Fatal(err)
@@ -60,7 +61,7 @@ func (tr *transcript) join(name string) {
 		tr.t.Fatalf("join: %d %v", status, answer)
 	}
 	tr.values["$"+name+"_key"], tr.values["$"+name+"_id"] = key.Public(), id
-	tr.people[name] = peer.Identity{MeshID: tr.h.mesh.ID, MemberID: id, DisplayName: name, Key: key}
+	tr.people[name] = peer.Identity{MeshID: tr.h.mesh.ID, MemberID: id, DisplayName: name, Key: key, BrokerURL: BrokerURL(tr.h.url)}
 }
 
 func (tr *transcript) step(line string) {
@@ -69,6 +70,9 @@ func (tr *transcript) step(line string) {
 	switch verb {
 	case "as":
 		tr.connect(rest)
+	case "with":
+		id := tr.people[rest]
+		tr.others = append(tr.others, tr.h.dial(id, peer.Options{Session: identity.NewKey()}), tr.h.dial(id, peer.Options{}))
 	case ">":
 		tr.socket.sendText(tr.fill(rest))
 	case "<":
@@ -103,6 +107,10 @@ func (tr *transcript) leave() {
 	for tr.answer()["_reqId"] != "bye" {
 	}
 	tr.socket.CloseNow()
+	for _, g := range tr.others {
+		g.Close()
+	}
+	tr.others = nil
 	eventually(tr.t, "nobody is left", func() bool { return tr.h.countPresences() == 0 })
 }
 

@@ -84,8 +84,9 @@ Without a command it serves, like "meshbox serve".`
 		return usagef("%w; see: %s --help", badFlag(err), c.CommandPath())
 	})
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
-	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(),
-		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.peersCommand(), a.versionCommand(), a.completionCommand(root))
+	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
+		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.statusCommand(), a.peersCommand(), a.benchCommand(),
+		a.versionCommand(), a.completionCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand(root))
 	return root

@@ -66,6 +66,15 @@ func (f *dataFlags) url(ctx context.Context, db *store.DB) (string, error) {
 	return known, err
 }
 
+// chooseMeshes returns the mesh the flag names, else all.
+func (f *dataFlags) chooseMeshes(ctx context.Context, db *store.DB) ([]store.Mesh, error) {
+	if f.mesh == "" {
+		return db.Meshes(ctx)
+	}
+	mesh, err := f.chooseMesh(ctx, db)
+	return []store.Mesh{mesh}, err
+}
+
 // chooseMesh returns the mesh the flag names, else the first one.
 func (f *dataFlags) chooseMesh(ctx context.Context, db *store.DB) (store.Mesh, error) {
 	meshes, err := db.Meshes(ctx)

@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"database/sql"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -66,7 +67,7 @@ func TestScripts(t *testing.T) {
 			"up": cmdUp, "bg": cmdBackground, "down": cmdDown, "crash": cmdCrash, "await": cmdAwait, "fails": cmdFails,
 			"field": cmdField, "keys": cmdKeys, "mode": cmdMode, "poke": cmdPoke, "get": cmdGet, "onterminal": cmdOnTerminal,
 			"sleep": cmdSleep, "link": cmdLink, "is": cmdIs, "write": cmdWrite, "present": cmdPresent,
-			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood,
+			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -370,6 +371,15 @@ func cmdPoke(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = file.WriteAt(patch, offset)
 	ts.Check(errors.Join(err, file.Close()))
+}
+
+// cmdSQL changes a data file as somebody with a database tool would.
+func cmdSQL(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "sql FILE STATEMENT")
+	db, err := sql.Open("sqlite", ts.MkAbs(args[0]))
+	ts.Check(err)
+	_, err = db.Exec(args[1])
+	ts.Check(errors.Join(err, db.Close()))
 }
 
 // cmdGet asks the server and keeps the body in a file.

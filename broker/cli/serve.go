@@ -60,6 +60,8 @@ func (a *app) serveCommand(name string) *cobra.Command {
 	flags.DurationVar(&f.limits.AckTimeout, "ack-timeout", f.limits.AckTimeout, "after this a message that was not acknowledged is pushed again")
 	flags.DurationVar(&f.limits.Lease, "presence-lease", f.limits.Lease, "how long a peer stays listed after its connection broke")
 	flags.DurationVar(&f.limits.MessageTTL, "message-ttl", f.limits.MessageTTL, "how long a message waits for a recipient that is away")
+	flags.DurationVar(&f.limits.KeepDelivered, "keep-delivered", f.limits.KeepDelivered, "how long a message that everyone has is kept; 0: for ever")
+	flags.IntVar(&f.limits.KeepDeliveries, "keep-deliveries", f.limits.KeepDeliveries, "how many deliveries are kept, the newest; 0: all")
 	return c
 }
 
@@ -77,6 +79,10 @@ func (f *serveFlags) check() error {
 		return usagef("--send-rate must be 0 to 1000000, and --send-burst at least 1")
 	case min(l.HelloTimeout, l.PingInterval, l.WriteTimeout, l.AckTimeout, l.Lease, l.MessageTTL) < minDuration:
 		return usagef("durations must be at least %s", minDuration)
+	case l.KeepDelivered != 0 && l.KeepDelivered < minDuration:
+		return usagef("--keep-delivered must be at least %s, or 0 to keep messages for ever", minDuration)
+	case l.KeepDeliveries < 0:
+		return usagef("--keep-deliveries must be at least 1, or 0 to keep all")
 	case l.PongTimeout <= l.PingInterval:
 		return usagef("--pong-timeout must be longer than --ping-interval")
 	}

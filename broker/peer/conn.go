@@ -45,10 +45,11 @@ type Conn struct {
 	pushes chan *wire.Push
 	done   chan struct{} // closed when the connection has ended
 
-	mu      sync.Mutex
-	waiting map[string]chan wire.Message // by _reqId, and sends by their id
-	nextID  int
-	err     error // why it ended
+	mu        sync.Mutex
+	waiting   map[string]chan wire.Message // by _reqId, and sends by their id
+	following map[string]*follower         // by _reqId, see Follow
+	nextID    int
+	err       error // why it ended
 }
 
 // Rejected says that the broker refused a hello, or ended the connection.
@@ -100,7 +101,7 @@ func dial(ctx context.Context, o Options) (*Conn, error) {
 	ws.SetReadLimit(readLimit)
 	c := &Conn{
 		ws: ws, key: o.Identity.Key, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
-		waiting: map[string]chan wire.Message{},
+		waiting: map[string]chan wire.Message{}, following: map[string]*follower{},
 	}
 	if !o.Session.IsZero() {
 		c.key = o.Session
@@ -233,6 +234,10 @@ func (c *Conn) readLoop() {
 			select {
 			case c.pushes <- m:
 			case <-c.done:
+			}
+		case *wire.DeliveryStatus:
+			if !c.tellFollower(reqID, m) {
+				c.reply(reqID, "", m)
 			}
 		case *wire.Ack:
 			c.reply(reqID, m.ID, m)

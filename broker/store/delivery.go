@@ -4,7 +4,6 @@ import (
 	"context"
 	"database/sql"
 	"encoding/json"
-	"errors"
 	"time"
 )
 
@@ -44,8 +43,11 @@ const waiting = `SELECT seq, session_key FROM (
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
 			AND x.seq > max(tm.delivered_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
-		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4)
+		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
+
+// notDropped: member ?1 let the topic message x in when it was posted.
+const notDropped = `NOT EXISTS (SELECT 1 FROM delivery dropped WHERE dropped.seq = x.seq AND dropped.member_id = ?1)`
 
 // still selects those of the seqs in JSON ?3 that wait for member ?1 and
 // session ?2.
@@ -53,7 +55,7 @@ const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
 	WHERE d.seq IN (SELECT value FROM json_each(?3)) AND d.member_id = ?1 AND d.settled_at IS NULL AND d.session_key IN ('', ?2)
 	UNION ALL
 	SELECT x.seq, '' FROM message x JOIN topic_member tm ON tm.topic_id = x.topic_id AND tm.member_id = ?1
-	WHERE x.seq IN (SELECT value FROM json_each(?3)) AND x.seq > tm.delivered_seq`
+	WHERE x.seq IN (SELECT value FROM json_each(?3)) AND x.seq > tm.delivered_seq AND ` + notDropped
 
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
@@ -88,11 +90,11 @@ func (db *DB) pending(ctx context.Context, selected string, args ...any) (all []
 	return all, err
 }
 
-// toJSON is the text of a list or map of numbers, for json_each.
+// toJSON is the text of a list or map of numbers or words.
 func toJSON(v any) string {
 	text, err := json.Marshal(v)
 	if err != nil {
-		panic("store: " + err.Error()) // only numbers come here
+		panic("store: " + err.Error()) // only numbers and words come here
 	}
 	return string(text)
 }
@@ -116,8 +118,10 @@ func (db *DB) Floors(ctx context.Context, memberID string, limit int) (floors ma
 // Settlement is one delivery that is done: a row, or a step of a topic's cursor.
 type Settlement struct {
 	Seq        int64
-	SessionKey string // of the row
-	TopicID    string // not "": everything up to Seq was delivered from this topic
+	SessionKey string    // of the row
+	PushedAt   time.Time // of the row: when it was first handed to a connection
+	TopicID    string    // not "": everything up to Seq was delivered from this topic
+	Floor      int64     // of the topic: what is not newer was not pushed but left to history
 }
 
 // Settle records deliveries to a member. It does not wait for the commit; done
@@ -138,11 +142,52 @@ func (db *DB) Settle(memberID string, all []Settlement, now time.Time, done func
 
 func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
 	if s.TopicID != "" {
-		return tx.exec(`UPDATE topic_member SET delivered_seq = ? WHERE topic_id = ? AND member_id = ? AND delivered_seq < ?1`,
-			s.Seq, s.TopicID, memberID)
+		return tx.moveCursor(memberID, s, now)
 	}
-	return tx.exec(`UPDATE delivery SET settled_at = ?, outcome = 'acked'
-		WHERE seq = ? AND member_id = ? AND session_key IN ('', ?) AND settled_at IS NULL`, now.UnixMilli(), s.Seq, memberID, s.SessionKey)
+	return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?2)
+		WHERE seq = ?3 AND member_id = ?4 AND session_key IN ('', ?5) AND settled_at IS NULL`,
+		now.UnixMilli(), s.PushedAt.UnixMilli(), s.Seq, memberID, s.SessionKey)
+}
+
+// moveCursor notes that a member got a topic up to s.Seq, and what of that it
+// was never pushed: the ledger must not call that delivered.
+func (tx *Tx) moveCursor(memberID string, s Settlement, now time.Time) error {
+	if s.Floor > 0 {
+		err := tx.exec(`INSERT INTO topic_gap (topic_id, member_id, after_seq, upto_seq, at)
+			SELECT topic_id, member_id, delivered_seq, ?3, ?4 FROM topic_member
+			WHERE topic_id = ?1 AND member_id = ?2 AND delivered_seq < ?3`, s.TopicID, memberID, s.Floor, now.UnixMilli())
+		if err != nil {
+			return err
+		}
+	}
+	return tx.exec(`UPDATE topic_member SET delivered_seq = ?1, delivered_at = ?2 WHERE topic_id = ?3 AND member_id = ?4 AND delivered_seq < ?1`,
+		s.Seq, now.UnixMilli(), s.TopicID, memberID)
+}
+
+// Push is one handing of a message to a connection.
+type Push struct {
+	Seq        int64
+	SessionKey string // of the delivery's row
+	At         time.Time
+}
+
+// NotePushes records the first pushes of messages to a member that are not
+// settled yet. It does not wait for the commit: a push that is forgotten is made
+// again.
+func (db *DB) NotePushes(memberID string, all []Push, done func(error)) {
+	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
+		for _, p := range all {
+			err := tx.exec(`UPDATE delivery SET pushed_at = ?1 WHERE seq = ?2 AND member_id = ?3 AND session_key = ?4 AND pushed_at IS NULL`,
+				p.At.UnixMilli(), p.Seq, memberID, p.SessionKey)
+			if err != nil {
+				return err
+			}
+		}
+		return nil
+	}})
+	if err != nil {
+		done(err)
+	}
 }
 
 // SettleByID records that a mailbox acked a message that its connection was not
@@ -150,7 +195,7 @@ func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
 // settles nothing.
 func (db *DB) SettleByID(box Mailbox, messageID string, now time.Time, done func(error)) {
 	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked'
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?1)
 			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND settled_at IS NULL`,
 			now.UnixMilli(), messageID, box.MemberID, box.SessionKey)
 	}})
@@ -192,16 +237,10 @@ func (tx *Tx) reroute(w WaitingSession) (bool, error) {
 	return n > 0, err
 }
 
-// ExpireDeliveries settles what has waited since before cutoff as expired. Ids
-// sort by time, and seqs nearly as they do, so one look into the index of ids
-// tells how far to go.
+// ExpireDeliveries settles what has waited since before cutoff as expired.
 func (db *DB) ExpireDeliveries(cutoff, now time.Time) error {
-	var last int64
-	err := db.row(context.Background(), &last, `SELECT seq FROM message WHERE id < ? ORDER BY id DESC LIMIT 1`, newID(cutoff)[:timeLen])
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
+	last, err := db.newestBefore(context.Background(), cutoff)
+	if err != nil || last == 0 {
 		return err
 	}
 	return db.Update(func(tx *Tx) error {
@@ -227,7 +266,7 @@ func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (ids []str
 	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL AND `+within+`
 		UNION
 		SELECT m.id FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
-		WHERE s.mesh_id = ?1 AND m.revoked_at IS NULL AND `+within, meshID, group)
+		WHERE s.mesh_id = ?1 AND s.groups > '[]' AND m.revoked_at IS NULL AND `+within, meshID, group)
 	return ids, err
 }
 

@@ -21,6 +21,8 @@ var (
 	ErrCorrupt   = errors.New("the data file is damaged; restore a backup")
 	ErrClosed    = errors.New("the store is closed")
 	ErrForbidden = errors.New("forbidden")
+	ErrTooMany   = errors.New("too many")
+	ErrAmbiguous = errors.New("ambiguous")
 
 	errConstraint = errors.New("a constraint of the schema was violated")
 

@@ -32,10 +32,18 @@ func (db *DB) CreateInvite(i Invite) error {
 	return db.Update(func(tx *Tx) error { return tx.insertInvite(i) })
 }
 
+// insertInvite adds an invite. The audit chain names it by its id: code and
+// token are secrets.
 func (tx *Tx) insertInvite(i Invite) error {
-	return tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
+	err := tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli())
+	if err != nil {
+		return err
+	}
+	return tx.audit(i.MeshID, EventInviteCreated, ActorOperator, map[string]any{
+		"inviteId": i.ID, "label": i.Label, "role": i.Role, "uses": i.MaxUses, "expiresAt": i.ExpiresAt.UTC().Format(time.RFC3339),
+	})
 }
 
 const inviteColumns = `id, mesh_id, code, token, role, label, grants_owner, max_uses, uses, created_at, expires_at, revoked_at`

@@ -31,6 +31,9 @@ type Member struct {
 	RevokedAt     time.Time // zero: active
 }
 
+// Revoked reports whether the member is banned.
+func (m Member) Revoked() bool { return !m.RevokedAt.IsZero() }
+
 // State is what a presence leaves behind, and gets back on its next hello. It
 // is kept per member for member connections and per session key for sessions,
 // so that no session shows what its sibling said.
@@ -102,7 +105,21 @@ func (tx *Tx) insertMember(m Member, inviteID string, owner bool) error {
 	if m.PubKey == "" {
 		return nil
 	}
-	return tx.enterGeneral(m.MeshID, m.ID, m.JoinedAt)
+	return tx.takePlace(m.MeshID, m.ID, m.JoinedAt)
+}
+
+// takePlace makes a member with a key part of its mesh.
+func (tx *Tx) takePlace(meshID, memberID string, now time.Time) error {
+	if err := tx.enterGeneral(meshID, memberID, now); err != nil {
+		return err
+	}
+	var pubkey, name, role, invite string
+	err := tx.scan([]any{&pubkey, &name, &role, &invite}, `SELECT m.pubkey, m.display_name, iif(mesh.owner_member_id = m.id, 'owner', m.role), coalesce(m.invite_id, '')
+		FROM member m JOIN mesh ON mesh.id = m.mesh_id WHERE m.id = ?`, memberID)
+	if err != nil {
+		return err
+	}
+	return tx.audit(meshID, EventMemberJoined, pubkey, map[string]any{"memberId": memberID, "name": name, "role": role, "inviteId": invite})
 }
 
 // enterGeneral subscribes a member to #general, the owner as its lead.
@@ -152,7 +169,7 @@ func (db *DB) BindClaim(meshID, memberID, pubkey string, now time.Time) error {
 		if bound == 0 {
 			return ErrNotFound
 		}
-		return tx.enterGeneral(meshID, memberID, now)
+		return tx.takePlace(meshID, memberID, now)
 	})
 }
 
@@ -202,17 +219,19 @@ func (db *DB) SaveProfile(memberID, profile string) error {
 // SaveState keeps what a presence leaves behind: under its session key if that
 // is known to the store, else, when sessionKey is "", under its member.
 func (db *DB) SaveState(meshID, memberID, sessionKey string, s State) error {
-	return db.Update(func(tx *Tx) error {
-		if sessionKey == "" {
-			return tx.exec(`UPDATE member SET groups = ?, summary = ?, visible = ?, stats = ?, last_seen_at = ? WHERE id = ?`,
-				orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), millis(s.LastSeenAt), memberID)
-		}
-		err := tx.exec(`UPDATE session_key SET groups = ?, summary = ?, visible = ?, stats = ?, last_used_at = ?
-			WHERE mesh_id = ? AND pubkey = ? AND member_id = ?`,
-			orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), s.LastSeenAt.UnixMilli(), meshID, sessionKey, memberID)
-		if err != nil {
-			return err
-		}
-		return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
-	})
+	return db.Update(func(tx *Tx) error { return tx.saveState(meshID, memberID, sessionKey, s) })
+}
+
+func (tx *Tx) saveState(meshID, memberID, sessionKey string, s State) error {
+	if sessionKey == "" {
+		return tx.exec(`UPDATE member SET groups = ?, summary = ?, visible = ?, stats = ?, last_seen_at = ? WHERE id = ?`,
+			orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), millis(s.LastSeenAt), memberID)
+	}
+	err := tx.exec(`UPDATE session_key SET groups = ?, summary = ?, visible = ?, stats = ?, last_used_at = ?
+		WHERE mesh_id = ? AND pubkey = ? AND member_id = ?`,
+		orNull(s.Groups), orNull(s.Summary), s.Visible, orNull(s.Stats), s.LastSeenAt.UnixMilli(), meshID, sessionKey, memberID)
+	if err != nil {
+		return err
+	}
+	return tx.exec(`UPDATE member SET last_seen_at = ? WHERE id = ?`, millis(s.LastSeenAt), memberID)
 }

@@ -42,6 +42,9 @@ func (tx *Tx) createMesh(first FirstMesh) error {
 	if err := tx.ensureGeneral(m.ID, m.CreatedAt); err != nil {
 		return err
 	}
+	if err := tx.audit(m.ID, EventMeshCreated, ActorOperator, map[string]any{"name": m.Slug}); err != nil {
+		return err
+	}
 	for _, invite := range first.Invites {
 		if err := tx.insertInvite(invite); err != nil {
 			return err

@@ -51,6 +51,10 @@ type Post struct {
 	TopicRef   string      // a topic's id or name; else Recipients count
 	Recipients []Recipient // distinct
 	Mentions   []string    // lower-cased display names, for topics
+
+	// Denied are the ids of the members whose grants keep this message out. Where
+	// it is for many, the ledger says of them dropped_by_grant.
+	Denied map[string]bool
 }
 
 // Posted is what became of a Post.
@@ -58,6 +62,7 @@ type Posted struct {
 	Duplicate bool     // Message.ID is that of the first one; nothing was stored
 	Rerouted  bool     // what waited for a session that is over goes to its member now, before this message
 	Audience  []string // members of the topic, for a topic; shared, never changed
+	Dropped   int      // copies that grants kept out
 }
 
 // Append stores a post with the next group commit and then calls done, in the
@@ -103,6 +108,9 @@ func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
 
 // post decides before it writes, so that a refusal leaves nothing behind.
 func (tx *Tx) post(p *Post) (result Posted, err error) {
+	if err = tx.mayPost(p.SenderMemberID); err != nil {
+		return result, err
+	}
 	if p.TopicRef != "" {
 		if result.Audience, err = tx.openTopic(p); err != nil {
 			return result, err
@@ -121,7 +129,7 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 			return result, err
 		}
 	}
-	if result.Rerouted, err = tx.address(p); err != nil && !isDatabaseError(err) {
+	if err = tx.address(p, &result); err != nil && !isDatabaseError(err) {
 		err = databaseError{err} // the message is written: only the whole can be undone
 	}
 	return result, err
@@ -190,25 +198,50 @@ func (tx *Tx) findDuplicate(p *Post) (bool, error) {
 	return true, nil
 }
 
-// address records whom a stored message is for. It reports whether older ones
-// were rerouted: what is sent to a session that is over must not overtake them.
-func (tx *Tx) address(p *Post) (rerouted bool, err error) {
+// address records whom a stored message is for, and whom grants keep it from.
+func (tx *Tx) address(p *Post, result *Posted) error {
+	result.Dropped = 0 // this may run twice
 	for _, r := range p.Recipients {
-		if r.FormerKey != "" {
-			if rerouted, err = tx.reroute(WaitingSession{r.MemberID, r.FormerKey}); err != nil {
-				return rerouted, err
-			}
+		if err := tx.addressOne(p, r, result); err != nil {
+			return err
 		}
-		if err := tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey); err != nil {
-			return rerouted, err
+	}
+	if len(p.Denied) > 0 {
+		for _, id := range result.Audience {
+			if p.Denied[id] {
+				if err := tx.drop(p, id, result); err != nil {
+					return err
+				}
+			}
 		}
 	}
 	for _, name := range p.Mentions {
 		if err := tx.mention(p, name); err != nil {
-			return rerouted, err
+			return err
 		}
 	}
-	return rerouted, nil
+	return nil
+}
+
+// addressOne records one recipient. What is sent to a session that is over must
+// not overtake older messages to it.
+func (tx *Tx) addressOne(p *Post, r Recipient, result *Posted) (err error) {
+	if p.Denied[r.MemberID] {
+		return tx.drop(p, r.MemberID, result)
+	}
+	if r.FormerKey != "" {
+		if result.Rerouted, err = tx.reroute(WaitingSession{r.MemberID, r.FormerKey}); err != nil {
+			return err
+		}
+	}
+	return tx.exec(`INSERT INTO delivery (seq, member_id, session_key) VALUES (?, ?, ?)`, p.Seq, r.MemberID, r.SessionKey)
+}
+
+// drop records the copy of a recipient whose grants keep it out.
+func (tx *Tx) drop(p *Post, memberID string, result *Posted) error {
+	result.Dropped++
+	return tx.exec(`INSERT INTO delivery (seq, member_id, settled_at, outcome) VALUES (?, ?, ?, 'dropped_by_grant')`,
+		p.Seq, memberID, p.CreatedAt.UnixMilli())
 }
 
 // mention notes a mention for each member of the topic called name, the sender
@@ -228,6 +261,9 @@ func (tx *Tx) mention(p *Post, name string) error {
 		return err
 	}
 	for _, id := range members {
+		if p.Denied[id] {
+			continue
+		}
 		err := tx.exec(`INSERT INTO notification (id, member_id, message_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)`,
 			NewID(), id, p.ID, p.TopicID, p.CreatedAt.UnixMilli())
 		if err != nil {

@@ -2,6 +2,7 @@ package store
 
 import (
 	"context"
+	"database/sql"
 	"time"
 )
 
@@ -27,28 +28,48 @@ func (db *DB) SessionKeyByKey(ctx context.Context, meshID, pubkey string) (Sessi
 	return k, err
 }
 
-// RememberSessionKey keeps a session key as memberID's. A proof outranks
+// rememberSessionKey keeps a session key as memberID's. A proof outranks
 // another member's mere label; any other key of another member stays its own,
 // and then ErrExists is returned.
-func (db *DB) RememberSessionKey(meshID, pubkey, memberID string, proven bool, now time.Time) error {
-	return db.Update(func(tx *Tx) error {
-		kept, err := tx.execCount(`INSERT INTO session_key (mesh_id, pubkey, member_id, proven, created_at, last_used_at)
-			VALUES (?1, ?2, ?3, ?4, ?5, ?5)
-			ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
-				member_id = excluded.member_id, proven = max(proven, excluded.proven), last_used_at = excluded.last_used_at
-			WHERE member_id = excluded.member_id OR (excluded.proven AND NOT proven)`,
-			meshID, pubkey, memberID, proven, now.UnixMilli())
-		if err == nil && kept == 0 {
-			return ErrExists
-		}
-		return err
-	})
+func (tx *Tx) rememberSessionKey(meshID, pubkey, memberID string, proven bool, now time.Time) error {
+	kept, err := tx.execCount(`INSERT INTO session_key (mesh_id, pubkey, member_id, proven, created_at, last_used_at)
+		VALUES (?1, ?2, ?3, ?4, ?5, ?5)
+		ON CONFLICT (mesh_id, pubkey) DO UPDATE SET
+			member_id = excluded.member_id, proven = max(proven, excluded.proven), last_used_at = excluded.last_used_at
+		WHERE member_id = excluded.member_id OR (excluded.proven AND NOT proven)`,
+		meshID, pubkey, memberID, proven, now.UnixMilli())
+	if err == nil && kept == 0 {
+		return ErrExists
+	}
+	return err
 }
 
 // DropSessionKeys forgets the session keys that were not used for
-// SessionKeyTTL.
-func (db *DB) DropSessionKeys(now time.Time) error {
+// SessionKeyTTL. inUse tells those that are used right now, by a connection that
+// is older than that; it must not block.
+func (db *DB) DropSessionKeys(now time.Time, inUse func(pubkey string) bool) error {
 	return db.Update(func(tx *Tx) error {
-		return tx.exec(`DELETE FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
+		type key struct{ meshID, pubkey string }
+		var old []key
+		err := tx.rows(func(rows *sql.Rows) error {
+			var k key
+			err := rows.Scan(&k.meshID, &k.pubkey)
+			old = append(old, k)
+			return err
+		}, `SELECT mesh_id, pubkey FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
+		if err != nil {
+			return err
+		}
+		for _, k := range old {
+			if inUse(k.pubkey) {
+				err = tx.exec(`UPDATE session_key SET last_used_at = ? WHERE mesh_id = ? AND pubkey = ?`, now.UnixMilli(), k.meshID, k.pubkey)
+			} else {
+				err = tx.exec(`DELETE FROM session_key WHERE mesh_id = ? AND pubkey = ?`, k.meshID, k.pubkey)
+			}
+			if err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }

@@ -118,7 +118,7 @@ func (db *DB) open(o Options) error {
 	if err != nil {
 		return db.unusable(err)
 	}
-	db.writer = startWriter(conn)
+	db.writer = startWriter(conn, db.path+"-wal")
 	return nil
 }
 
@@ -140,9 +140,10 @@ func (db *DB) prepareFile(state fileState, server bool) error {
 // connect opens the two pools. The pragmas are in the DSN because one set by a
 // statement would reach a single pooled connection.
 func (db *DB) connect() (err error) {
-	const shared = "_pragma=foreign_keys(1)&_pragma=busy_timeout(5000)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)"
+	shared := fmt.Sprintf("_pragma=foreign_keys(1)&_pragma=busy_timeout(%d)&_pragma=journal_mode(WAL)&_pragma=synchronous(FULL)", busyTimeout.Milliseconds())
+	ours := fmt.Sprintf("&_pragma=cache_size(-65536)&_pragma=journal_size_limit(%d)&_txlock=immediate", walKeep)
 	location := (&url.URL{Scheme: "file", Path: filepath.ToSlash(db.path)}).String()
-	if db.write, err = sql.Open("sqlite", location+"?"+shared+"&_pragma=cache_size(-65536)&_txlock=immediate"); err != nil {
+	if db.write, err = sql.Open("sqlite", location+"?"+shared+ours); err != nil {
 		return err
 	}
 	db.write.SetMaxOpenConns(1)

@@ -4,6 +4,7 @@ import (
 	"context"
 	"database/sql"
 	"errors"
+	"maps"
 	"time"
 )
 
@@ -105,7 +106,10 @@ func (db *DB) CreateTopic(t Topic, memberID string) (topic Topic, created bool, 
 		}
 		if created = added == 1; created {
 			topic = t
-			return tx.subscribe(t.ID, memberID, "lead", t.CreatedAt)
+			if err := tx.subscribe(t.ID, memberID, "lead", t.CreatedAt); err != nil {
+				return err
+			}
+			return tx.auditTopic(EventTopicCreated, t, memberID, nil)
 		}
 		topic, _, err = tx.topic(t.MeshID, memberID, t.Name)
 		return orElse(err, ErrForbidden)
@@ -117,11 +121,14 @@ func (db *DB) CreateTopic(t Topic, memberID string) (topic Topic, created bool, 
 // keeps its role: otherwise an observer could promote itself.
 func (db *DB) JoinTopic(meshID, memberID, ref, role string, now time.Time) error {
 	return db.Update(func(tx *Tx) error {
-		t, _, err := tx.topic(meshID, memberID, ref)
-		if err != nil {
+		t, had, err := tx.topic(meshID, memberID, ref)
+		if err != nil || had != "" {
 			return err
 		}
-		return tx.subscribe(t.ID, memberID, role, now)
+		if err := tx.subscribe(t.ID, memberID, role, now); err != nil {
+			return err
+		}
+		return tx.auditTopic(EventTopicJoined, t, memberID, map[string]any{"role": role})
 	})
 }
 
@@ -136,7 +143,11 @@ func (db *DB) LeaveTopic(meshID, memberID, ref string) error {
 			return ErrForbidden
 		}
 		delete(tx.audiences, t.ID)
-		return tx.exec(`DELETE FROM topic_member WHERE topic_id = ? AND member_id = ?`, t.ID, memberID)
+		left, err := tx.execCount(`DELETE FROM topic_member WHERE topic_id = ? AND member_id = ?`, t.ID, memberID)
+		if err != nil || left == 0 {
+			return err
+		}
+		return tx.auditTopic(EventTopicLeft, t, memberID, nil)
 	})
 }
 
@@ -151,24 +162,41 @@ func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) er
 		if own != "lead" {
 			return ErrForbidden
 		}
-		var memberID string
-		err = tx.row(&memberID, `SELECT id FROM member WHERE mesh_id = ?1 AND (id = ?2 OR pubkey = ?2) AND pubkey IS NOT NULL AND revoked_at IS NULL`, meshID, who)
+		var memberID, pubkey, name string
+		var within bool
+		err = tx.scan([]any{&memberID, &pubkey, &name, &within}, `SELECT m.id, m.pubkey, m.display_name,
+			EXISTS (SELECT 1 FROM topic_member tm WHERE tm.topic_id = ?3 AND tm.member_id = m.id)
+			FROM member m WHERE m.mesh_id = ?1 AND (m.id = ?2 OR m.pubkey = ?2) AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL`, meshID, who, t.ID)
 		if errors.Is(err, ErrNotFound) {
 			return ErrNoMember
 		}
-		if err != nil {
+		if err != nil || within {
 			return err
 		}
-		return tx.subscribe(t.ID, memberID, role, now)
+		if err := tx.subscribe(t.ID, memberID, role, now); err != nil {
+			return err
+		}
+		return tx.auditTopic(EventTopicInvited, t, by, map[string]any{"memberId": memberID, "pubkey": pubkey, "name": name, "role": role})
 	})
+}
+
+// auditTopic appends what a member did to a topic to the audit chain.
+func (tx *Tx) auditTopic(event string, t Topic, by string, more map[string]any) error {
+	pubkey, name, err := tx.signature(by)
+	if err != nil {
+		return err
+	}
+	payload := map[string]any{"topicId": t.ID, "topic": t.Name, "visibility": t.Visibility, "by": name}
+	maps.Copy(payload, more)
+	return tx.audit(t.MeshID, event, pubkey, payload)
 }
 
 // subscribe puts a member into a topic, unless it is in it. What was said
 // before counts as read and delivered.
 func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
 	delete(tx.audiences, topicID)
-	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq)
-		SELECT ?1, ?2, ?3, ?4, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
+	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq, since_seq)
+		SELECT ?1, ?2, ?3, ?4, newest, newest, newest FROM (SELECT coalesce(max(seq), 0) AS newest FROM message) WHERE true
 		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
 }
 

@@ -29,7 +29,8 @@ type op struct {
 type writer struct {
 	ops      chan *op
 	finished chan []*op
-	tx       *Tx // owned by the commit goroutine
+	tx       *Tx      // owned by the commit goroutine
+	wal      walWatch // likewise
 	wg       sync.WaitGroup
 
 	mu     sync.RWMutex // held for reading while sending on ops
@@ -43,11 +44,12 @@ type Tx struct {
 	stmts map[string]*sql.Stmt // prepared once per SQL text
 
 	audiences   map[string][]string // by topic id; see audience
+	senders     map[string]bool     // by member id; see mayPost
 	dataVersion int64
 }
 
 func newTx(conn *sql.Conn) *Tx {
-	return &Tx{conn: conn, stmts: map[string]*sql.Stmt{}, audiences: map[string][]string{}}
+	return &Tx{conn: conn, stmts: map[string]*sql.Stmt{}, audiences: map[string][]string{}, senders: map[string]bool{}}
 }
 
 // close frees the prepared statements.
@@ -57,11 +59,12 @@ func (tx *Tx) close() {
 	}
 }
 
-func startWriter(conn *sql.Conn) *writer {
+func startWriter(conn *sql.Conn, wal string) *writer {
 	w := &writer{
 		ops:      make(chan *op, queueLen),
 		finished: make(chan []*op, 4),
 		tx:       newTx(conn),
+		wal:      walWatch{path: wal},
 	}
 	w.wg.Go(w.commitLoop)
 	w.wg.Go(w.tellLoop)
@@ -105,6 +108,7 @@ func (w *writer) commitLoop() {
 			batch = w.giveUp(batch, err)
 		}
 		w.finished <- batch
+		w.wal.committed(w.tx)
 	}
 	w.tx.close()
 }
@@ -235,13 +239,25 @@ func (tx *Tx) noticeOthers() error {
 }
 
 // forget drops everything remembered beside the file.
-func (tx *Tx) forget() { clear(tx.audiences) }
+func (tx *Tx) forget() {
+	clear(tx.audiences)
+	clear(tx.senders)
+}
 
 // Update runs fn in a transaction and returns after its commit. An error of fn
 // undoes what it did. fn must not call the DB, and may be run twice.
-func (db *DB) Update(fn func(*Tx) error) error {
+func (db *DB) Update(fn func(*Tx) error) error { return db.updateThen(fn, func() {}) }
+
+// updateThen is Update that calls committed after the commit, in the order of
+// commits, on a goroutine of the store: it must not block.
+func (db *DB) updateThen(fn func(*Tx) error, committed func()) error {
 	outcome := make(chan error, 1)
-	err := db.writer.submit(&op{apply: fn, done: func(err error) { outcome <- err }})
+	err := db.writer.submit(&op{apply: fn, done: func(err error) {
+		if err == nil {
+			committed()
+		}
+		outcome <- err
+	}})
 	if err != nil {
 		return err
 	}

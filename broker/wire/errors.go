@@ -9,6 +9,7 @@ const (
 	NoHello            = "no_hello"
 	InvalidArgs        = "invalid_args"
 	Forbidden          = "forbidden"
+	NotFound           = "not_found"
 	Internal           = "internal"
 
 	// of a hello (protocol sections 2 and 3)
@@ -33,6 +34,11 @@ const (
 	PongTimeout     = "pong_timeout"
 	ShuttingDown    = "shutting_down"
 
+	// of moderation: why a connection ended
+	Disconnected = "disconnected"
+	Kicked       = "kicked"
+	Banned       = "banned" // its error frame has the code revoked
+
 	// of a send (protocol section 5)
 	TargetNotFound      = "target_not_found"
 	PayloadTooLarge     = "payload_too_large"
@@ -40,6 +46,10 @@ const (
 	IdempotencyConflict = "idempotency_conflict"
 	RateLimit           = "rate_limit"
 	Busy                = "busy"
+
+	// of message_status
+	InvalidArgument = "invalid_argument"
+	AmbiguousPrefix = "ambiguous_prefix"
 
 	// of topics (protocol section 7)
 	TopicNotFound = "topic_not_found"
@@ -66,9 +76,10 @@ var closeCodes = map[string]int{
 	AttestationMismatch: ClosePolicy, Capacity: ClosePolicy, TimestampSkew: ClosePolicy,
 	Malformed: ClosePolicy, BadSignature: ClosePolicy, Expired: ClosePolicy, TTLTooLong: ClosePolicy,
 	Replayed: ClosePolicy, Unauthorized: ClosePolicy, ParentMemberIDMismatch: ClosePolicy,
-	Revoked: CloseBanned,
+	Revoked: CloseBanned, Banned: CloseBanned, Kicked: CloseKicked,
 
 	SessionReplaced: CloseNormal,
+	Disconnected:    CloseNormal,
 	ShuttingDown:    CloseGoingAway,
 	PongTimeout:     CloseGoingAway,
 	SlowConsumer:    CloseTryLater,

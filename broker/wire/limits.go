@@ -23,6 +23,8 @@ const (
 
 	DefaultHistory = 50  // messages of one topic_history answer
 	MaxHistory     = 200 // messages of one topic_history answer
+	DefaultAudit   = 50  // entries of one audit_result
+	MaxAudit       = 200 // entries of one audit_result
 )
 
 // The priorities of a message.

@@ -8,6 +8,10 @@ var requests = table(
 	func() Message { return new(SessionHello) },
 	func() Message { return new(Send) },
 	func() Message { return new(ClientAck) },
+	func() Message { return new(MessageStatus) },
+	func() Message { return new(DeliverySubscribe) },
+	func() Message { return new(SetGrants) },
+	func() Message { return new(GetGrants) },
 	func() Message { return new(ListPeers) },
 	func() Message { return new(SetStatus) },
 	func() Message { return new(SetSummary) },
@@ -24,6 +28,13 @@ var requests = table(
 	func() Message { return new(TopicMarkRead) },
 	func() Message { return new(TopicMembers) },
 	func() Message { return new(TopicHistory) },
+	func() Message { return new(Disconnect) },
+	func() Message { return new(Kick) },
+	func() Message { return new(Ban) },
+	func() Message { return new(Unban) },
+	func() Message { return new(ListBans) },
+	func() Message { return new(AuditQuery) },
+	func() Message { return new(AuditVerify) },
 )
 
 // Group is a group a presence is in; a name may be a path ("core/backend"), and
@@ -111,13 +122,38 @@ type ClientAck struct {
 	BrokerMessageID string `json:"brokerMessageId,omitempty"`
 }
 
+// MessageStatus asks what became of a message; for its sender and those it was
+// addressed to.
+type MessageStatus struct {
+	MessageID string `json:"messageId"` // or the first 8 or more characters of it
+}
+
+// DeliverySubscribe asks for what becomes of one's own message, now and with
+// each change, until all is settled (ours).
+type DeliverySubscribe struct {
+	MessageID string `json:"messageId"` // or the first 8 or more characters of it
+}
+
+// SetGrants changes what peers may do to one's member; answered by an Ack (ours).
+type SetGrants struct {
+	Grants map[string][]string `json:"grants"` // by member key; null removes an entry
+}
+
+// GetGrants asks for one's own entries (ours).
+type GetGrants struct{}
+
 // ListPeers asks who is here.
 type ListPeers struct{}
 
-// SetStatus sets one's status; no response.
+// SetStatus sets one's status; no response. Source tells how it is known: by
+// default somebody said so (protocol section 4).
 type SetStatus struct {
 	Status string `json:"status"`
+	Source string `json:"source,omitempty"` // (ours) SourceJSONL or nothing
 }
+
+// SourceJSONL says that a status was read from the agent's log.
+const SourceJSONL = "jsonl"
 
 // SetSummary says what one is working on; no response.
 type SetSummary struct {
@@ -201,24 +237,70 @@ type TopicHistory struct {
 	BeforeID string `json:"beforeId,omitempty"`
 }
 
+// Disconnect closes all connections of a peer, which may come back. Target, here
+// and below, is a display name in any case, a member or session key, or the
+// first 8 digits or more of one.
+type Disconnect struct {
+	Target string `json:"target"`
+}
+
+// Kick ends the sessions of a peer.
+type Kick struct {
+	Target string `json:"target"`
+}
+
+// Ban revokes a member and ends its presences.
+type Ban struct {
+	Target string `json:"target"`
+}
+
+// Unban lifts a ban.
+type Unban struct {
+	Target string `json:"target"`
+}
+
+// ListBans asks who is banned.
+type ListBans struct{}
+
+// AuditQuery asks for entries of the audit chain, newest first.
+type AuditQuery struct {
+	Limit     int    `json:"limit,omitempty"` // 1–200, default 50
+	Offset    int    `json:"offset,omitempty"`
+	EventType string `json:"eventType,omitempty"` // "": all
+}
+
+// AuditVerify asks whether the audit chain is unbroken.
+type AuditVerify struct{}
+
 // Type implements Message.
-func (*Hello) Type() string         { return "hello" }
-func (*SessionHello) Type() string  { return "session_hello" }
-func (*Send) Type() string          { return "send" }
-func (*ClientAck) Type() string     { return "client_ack" }
-func (*ListPeers) Type() string     { return "list_peers" }
-func (*SetStatus) Type() string     { return "set_status" }
-func (*SetSummary) Type() string    { return "set_summary" }
-func (*SetVisible) Type() string    { return "set_visible" }
-func (*SetProfile) Type() string    { return "set_profile" }
-func (*SetStats) Type() string      { return "set_stats" }
-func (*JoinGroup) Type() string     { return "join_group" }
-func (*LeaveGroup) Type() string    { return "leave_group" }
-func (*TopicCreate) Type() string   { return "topic_create" }
-func (*TopicList) Type() string     { return "topic_list" }
-func (*TopicJoin) Type() string     { return "topic_join" }
-func (*TopicLeave) Type() string    { return "topic_leave" }
-func (*TopicInvite) Type() string   { return "topic_invite" }
-func (*TopicMarkRead) Type() string { return "topic_mark_read" }
-func (*TopicMembers) Type() string  { return "topic_members" }
-func (*TopicHistory) Type() string  { return "topic_history" }
+func (*Hello) Type() string             { return "hello" }
+func (*SessionHello) Type() string      { return "session_hello" }
+func (*Send) Type() string              { return "send" }
+func (*ClientAck) Type() string         { return "client_ack" }
+func (*MessageStatus) Type() string     { return "message_status" }
+func (*DeliverySubscribe) Type() string { return "delivery_subscribe" }
+func (*SetGrants) Type() string         { return "set_grants" }
+func (*GetGrants) Type() string         { return "get_grants" }
+func (*ListPeers) Type() string         { return "list_peers" }
+func (*SetStatus) Type() string         { return "set_status" }
+func (*SetSummary) Type() string        { return "set_summary" }
+func (*SetVisible) Type() string        { return "set_visible" }
+func (*SetProfile) Type() string        { return "set_profile" }
+func (*SetStats) Type() string          { return "set_stats" }
+func (*JoinGroup) Type() string         { return "join_group" }
+func (*LeaveGroup) Type() string        { return "leave_group" }
+func (*TopicCreate) Type() string       { return "topic_create" }
+func (*TopicList) Type() string         { return "topic_list" }
+func (*TopicJoin) Type() string         { return "topic_join" }
+func (*TopicLeave) Type() string        { return "topic_leave" }
+func (*TopicInvite) Type() string       { return "topic_invite" }
+func (*TopicMarkRead) Type() string     { return "topic_mark_read" }
+func (*TopicMembers) Type() string      { return "topic_members" }
+func (*TopicHistory) Type() string      { return "topic_history" }
+func (*Disconnect) Type() string        { return "disconnect" }
+func (*Kick) Type() string              { return "kick" }
+func (*Ban) Type() string               { return "ban" }
+func (*Unban) Type() string             { return "unban" }
+func (*ListBans) Type() string          { return "list_bans" }
+func (*AuditQuery) Type() string        { return "audit_query" }
+func (*AuditVerify) Type() string       { return "audit_verify" }

@@ -8,11 +8,21 @@ var responses = table(
 	func() Message { return new(HelloAck) },
 	func() Message { return new(Ack) },
 	func() Message { return new(Push) },
+	func() Message { return new(MessageStatusResult) },
+	func() Message { return new(DeliveryStatus) },
+	func() Message { return new(Grants) },
 	func() Message { return new(PeersList) },
 	func() Message { return new(TopicCreated) },
 	func() Message { return new(TopicListResponse) },
 	func() Message { return new(TopicMembersResponse) },
 	func() Message { return new(TopicHistoryResponse) },
+	func() Message { return new(DisconnectAck) },
+	func() Message { return new(KickAck) },
+	func() Message { return new(BanAck) },
+	func() Message { return new(UnbanAck) },
+	func() Message { return new(ListBansResult) },
+	func() Message { return new(AuditResult) },
+	func() Message { return new(AuditVerifyResult) },
 )
 
 // HelloAck answers a hello; when it leaves, the connection is fully registered.
@@ -79,6 +89,60 @@ type Push struct {
 	Subtype            string          `json:"subtype,omitempty"`
 	Event              string          `json:"event,omitempty"`
 	EventData          json.RawMessage `json:"eventData,omitempty"`
+}
+
+// The states of one recipient's copy of a message.
+const (
+	CopyStored  = "stored"           // on disk; it waits
+	CopyPushed  = "pushed"           // handed to a connection, not acked yet
+	CopyAcked   = "acked"            // the recipient has it
+	CopyExpired = "expired"          // it was not pushed in time; of a topic it is in the history
+	CopyDropped = "dropped_by_grant" // the recipient does not take this from the sender
+)
+
+// The statuses of a recipient that existing clients know.
+const (
+	StatusDelivered    = "delivered"
+	StatusHeld         = "held"         // not delivered, though the recipient is connected
+	StatusDisconnected = "disconnected" // not delivered, and the recipient is away
+)
+
+// MessageStatusResult answers message_status. A sender is shown all copies, a
+// recipient its own.
+type MessageStatusResult struct {
+	MessageID   string  `json:"messageId"`
+	TargetSpec  string  `json:"targetSpec"`
+	Delivered   bool    `json:"delivered"`   // all copies shown were acked, and there is one
+	DeliveredAt *string `json:"deliveredAt"` // when the last of them was
+	CreatedAt   string  `json:"createdAt"`   // (ours) when it was stored
+	Recipients  []Copy  `json:"recipients"`
+}
+
+// Copy is what became of a message for one recipient. Of a topic, PushedAt is
+// known as long as the recipient is connected, and SettledAt is when the
+// recipient's mark passed the message, which may be some time after its ack.
+type Copy struct {
+	Name      string  `json:"name"`
+	Pubkey    string  `json:"pubkey"` // of the session if that was addressed, else of the member
+	Status    string  `json:"status"`
+	State     string  `json:"state"`               // (ours) and so is what follows
+	PushedAt  *string `json:"pushedAt,omitempty"`  // first handed to a connection
+	SettledAt *string `json:"settledAt,omitempty"` // acked, expired or dropped
+}
+
+// DeliveryStatus answers delivery_subscribe with all copies, and then comes with
+// those that changed, under the same _reqId. After Final nothing more comes.
+type DeliveryStatus struct {
+	MessageID  string `json:"messageId"`
+	TargetSpec string `json:"targetSpec"`
+	CreatedAt  string `json:"createdAt"`
+	Recipients []Copy `json:"recipients"`
+	Final      bool   `json:"final"` // all copies are settled
+}
+
+// Grants answers get_grants: what the listed peers may do.
+type Grants struct {
+	Grants map[string][]string `json:"grants"` // by member key
 }
 
 // The events of system pushes.
@@ -195,12 +259,91 @@ type HistoryMessage struct {
 	ClientMessageID string `json:"client_message_id,omitempty"`
 }
 
+// Removed are the names of the presences that a kick or disconnect ended, one
+// for each. Clients read either list.
+type Removed struct {
+	Kicked   []string `json:"kicked"`
+	Affected []string `json:"affected"`
+}
+
+// NewRemoved has no names; its lists are not null.
+func NewRemoved() Removed { return Removed{Kicked: []string{}, Affected: []string{}} }
+
+// Add adds the name of one presence.
+func (r *Removed) Add(name string) {
+	r.Kicked, r.Affected = append(r.Kicked, name), append(r.Affected, name)
+}
+
+// DisconnectAck answers disconnect.
+type DisconnectAck struct{ Removed }
+
+// KickAck answers kick.
+type KickAck struct {
+	Removed
+	SkippedControlPlane []string `json:"skipped_control_plane,omitempty"` // member connections, left alone
+}
+
+// BanAck answers ban with the member's name.
+type BanAck struct {
+	Banned string `json:"banned"`
+}
+
+// UnbanAck answers unban with the member's name.
+type UnbanAck struct {
+	Unbanned string `json:"unbanned"`
+}
+
+// ListBansResult answers list_bans, oldest ban first.
+type ListBansResult struct {
+	Bans []BannedMember `json:"bans"`
+}
+
+// BannedMember is one banned member.
+type BannedMember struct {
+	Name      string `json:"name"`
+	Pubkey    string `json:"pubkey"`
+	RevokedAt string `json:"revokedAt"`
+}
+
+// AuditResult answers audit_query, newest first.
+type AuditResult struct {
+	Entries []AuditEntry `json:"entries"`
+	Total   int          `json:"total"` // that match, in all
+}
+
+// AuditEntry is one entry of the audit chain.
+type AuditEntry struct {
+	ID        string          `json:"id"`
+	EventType string          `json:"eventType"`
+	Actor     string          `json:"actor"` // a member's public key, "operator" or "server"
+	Payload   json.RawMessage `json:"payload"`
+	Hash      string          `json:"hash"`
+	CreatedAt string          `json:"createdAt"`
+}
+
+// AuditVerifyResult answers audit_verify.
+type AuditVerifyResult struct {
+	Valid    bool   `json:"valid"`
+	Entries  int    `json:"entries"`
+	BrokenAt string `json:"brokenAt,omitempty"` // id of the first entry that does not fit
+}
+
 // Type implements Message.
 func (*HelloAck) Type() string             { return "hello_ack" }
 func (*Ack) Type() string                  { return "ack" }
 func (*Push) Type() string                 { return "push" }
+func (*MessageStatusResult) Type() string  { return "message_status_result" }
+func (*DeliveryStatus) Type() string       { return "delivery_status" }
+func (*Grants) Type() string               { return "grants" }
 func (*PeersList) Type() string            { return "peers_list" }
 func (*TopicCreated) Type() string         { return "topic_created" }
 func (*TopicListResponse) Type() string    { return "topic_list_response" }
 func (*TopicMembersResponse) Type() string { return "topic_members_response" }
 func (*TopicHistoryResponse) Type() string { return "topic_history_response" }
+func (*DisconnectAck) Type() string        { return "disconnect_ack" }
+func (*KickAck) Type() string              { return "kick_ack" }
+func (*BanAck) Type() string               { return "ban_ack" }
+func (*UnbanAck) Type() string             { return "unban_ack" }
+func (*ListBansResult) Type() string       { return "list_bans_result" }
+func (*AuditResult) Type() string          { return "audit_result" }
+func (*AuditVerifyResult) Type() string    { return "audit_verify_result" }

@@ -1,6 +1,7 @@
 -- What became of each message, grants, and the audit chain.
 
 CREATE INDEX member_revoked ON member (revoked_at) WHERE revoked_at IS NOT NULL;
+CREATE INDEX session_key_groups ON session_key (mesh_id) WHERE groups > '[]';
 
 CREATE TABLE peer_grant (
   member_id TEXT NOT NULL REFERENCES member (id),
