@@ -10,7 +10,6 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
-	"regexp"
 	"strconv"
 	"strings"
 	"sync"
@@ -264,7 +263,7 @@ func (s *storm) verify() {
 	s.t.Helper()
 	s.eventually("every message reaches everybody it is for", s.book.missing)
 	s.eventually("nothing waits", func() string {
-		if depth := s.queueDepth(); depth != "0" {
+		if depth := s.server.metric("broker_queue_depth"); depth != "0" {
 			return "broker_queue_depth is " + depth
 		}
 		return ""
@@ -301,20 +300,24 @@ func (s *storm) eventually(what string, problem func() string) {
 	}
 }
 
-var depthLine = regexp.MustCompile(`(?m)^broker_queue_depth (\S+)$`)
-
-func (s *storm) queueDepth() string {
-	response, err := http.Get(s.server.url + "/metrics")
+// metric returns the value of a line of /metrics, "" if it is not there.
+func (s *server) metric(line string) string {
+	s.t.Helper()
+	response, err := http.Get(s.url + "/metrics")
 	if err != nil {
 		s.t.Fatal(err)
 	}
 	defer response.Body.Close()
-	text, _ := io.ReadAll(response.Body)
-	found := depthLine.FindSubmatch(text)
-	if found == nil {
-		s.t.Fatal("no broker_queue_depth in /metrics")
+	text, err := io.ReadAll(response.Body)
+	if err != nil {
+		s.t.Fatal(err)
 	}
-	return string(found[1])
+	for l := range strings.Lines(string(text)) {
+		if value, found := strings.CutPrefix(l, line+" "); found {
+			return strings.TrimSpace(value)
+		}
+	}
+	return ""
 }
 
 // leftFor names a message that a new connection is pushed. The second answer

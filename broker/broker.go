@@ -25,8 +25,9 @@ type Broker struct {
 	grants  *grants
 	ledger  *ledger
 	seen    lastSeen
-	hooks   *buckets // status reports, by process
-	started time.Time
+	hooks   *buckets  // status reports, by process
+	started time.Time // its monotonic reading is what durations count from
+	ages    *ageClock
 	handler http.Handler
 
 	serving sync.WaitGroup // connections; (seen) http.Server.Shutdown does not wait for hijacked ones
@@ -51,6 +52,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b := &Broker{
 		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(),
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
+		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
 	var err error
@@ -88,7 +90,7 @@ func (b *Broker) Run(ctx context.Context) {
 		case now := <-tick.C:
 			b.sweep(now)
 		case now := <-tidy.C:
-			b.tidy(now)
+			b.tidy(now, now.Sub(b.started))
 		case <-enforce.C:
 			b.attempt("enforce bans", b.enforceBans)
 		}
@@ -115,13 +117,18 @@ func (b *Broker) sweep(now time.Time) {
 	b.attempt("reroute", b.reroute)
 }
 
-// tidy removes what is over in the store.
-func (b *Broker) tidy(now time.Time) {
+// tidy removes what is over, in the store only what is old by the ageClock. up is
+// how long the broker runs.
+func (b *Broker) tidy(now time.Time, up time.Duration) {
 	b.rates.forgetIdle(now)
 	b.hooks.forgetIdle(now)
-	b.attempt("drop claims", func() error { return b.db.DropClaims(now) })
-	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(now, b.isKnown) })
-	b.attempt("expire deliveries", func() error { return b.expire(now) })
+	aged := b.aged(now, up)
+	if up < settleIn {
+		return
+	}
+	b.attempt("drop claims", func() error { return b.db.DropClaims(aged) })
+	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(aged, b.isKnown) })
+	b.attempt("expire deliveries", func() error { return b.expire(aged, now) })
 }
 
 // attempt logs what fails; it is tried again next time.

@@ -24,10 +24,10 @@ type conn struct {
 	opened time.Time
 
 	loops    sync.WaitGroup          // the write loop, and a ping that waits for its answer
-	lastPong atomic.Int64            // Unix ns
+	lastPong atomic.Int64            // when, see uptime
 	feed     atomic.Pointer[feed]    // nil before a valid hello
 	overdue  atomic.Pointer[[]int64] // seqs of pushes to repeat, from the sweeper
-	writing  atomic.Int64            // Unix ns since when a write is under way, 0: none is
+	writing  atomic.Int64            // since when a write is under way, see uptime; 0: none is
 	ended    atomic.Bool             // it is being closed: what still comes in is not handled
 
 	// owned by the read loop
@@ -55,7 +55,7 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 		// Same origin, or no Origin header (programs): a page of another origin
 		// cannot connect, although it has no cookie to ride on either.
 		CompressionMode: websocket.CompressionDisabled,
-		OnPongReceived:  func(context.Context, []byte) { c.lastPong.Store(time.Now().UnixNano()) },
+		OnPongReceived:  func(context.Context, []byte) { c.lastPong.Store(b.uptime(time.Now())) },
 	})
 	if err != nil {
 		c.log.Debug("upgrade refused", "err", err)
@@ -64,7 +64,7 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 	}
 	ws.SetReadLimit(int64(b.cfg.Limits.MaxMessage + wire.FrameOverhead))
 	c.ws, c.tcp = ws, corking.conn
-	c.lastPong.Store(c.opened.UnixNano())
+	c.lastPong.Store(b.uptime(c.opened))
 	if !b.opened(c) {
 		ws.CloseNow()
 		b.exit(c)
@@ -193,7 +193,7 @@ func (c *conn) flush(frames [][]byte, end *ending) bool {
 
 // write reports whether all frames went out.
 func (c *conn) write(frames [][]byte) bool {
-	c.writing.Store(time.Now().UnixNano())
+	c.writing.Store(c.b.uptime(time.Now()))
 	defer c.writing.Store(0)
 	c.tcp.cork()
 	for _, frame := range frames {
@@ -224,15 +224,20 @@ func (c *conn) ping(since time.Time) {
 	}
 }
 
+// uptime is now as nanoseconds since the broker started, at least 1. It fits an
+// atomic, and unlike Unix time no step of the wall clock changes it: one forward
+// would end every connection.
+func (b *Broker) uptime(now time.Time) int64 { return max(1, int64(now.Sub(b.started))) }
+
 // silence is how long the peer gave no sign of life.
 func (c *conn) silence(now time.Time) time.Duration {
-	return now.Sub(time.Unix(0, c.lastPong.Load()))
+	return time.Duration(c.b.uptime(now) - c.lastPong.Load())
 }
 
 // stalled reports that a write has been under way for too long.
 func (c *conn) stalled(now time.Time) bool {
 	since := c.writing.Load()
-	return since != 0 && now.Sub(time.Unix(0, since)) > c.b.cfg.Limits.WriteTimeout
+	return since != 0 && time.Duration(c.b.uptime(now)-since) > c.b.cfg.Limits.WriteTimeout
 }
 
 // close performs the closing handshake.

@@ -121,9 +121,10 @@ func pushOf(m *store.Message, senderMemberKey string) *wire.Push {
 	}
 }
 
-// expire settles what could not be delivered in time.
-func (b *Broker) expire(now time.Time) error {
-	err := b.db.ExpireDeliveries(now.Add(-b.cfg.Limits.MessageTTL), now)
+// expire settles, now, what could not be delivered in time, as old as it is by
+// aged.
+func (b *Broker) expire(aged, now time.Time) error {
+	err := b.db.ExpireDeliveries(aged.Add(-b.cfg.Limits.MessageTTL), now)
 	b.ledger.changed(func(store.Message) bool { return true })
 	return err
 }

@@ -151,17 +151,6 @@ func (h *house) worksWithoutWriting(g *guest) {
 	}
 }
 
-// status is that of GET path.
-func (h *house) status(path string) int {
-	h.t.Helper()
-	response, err := http.Get(h.url + path)
-	if err != nil {
-		h.t.Fatal(err)
-	}
-	response.Body.Close()
-	return response.StatusCode
-}
-
 // Outcome: the same when messages themselves fill the disk, so that the WAL can
 // no longer be moved into the data file either. With more space it is.
 func TestDiskFilledByMessages(t *testing.T) {

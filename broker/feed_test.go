@@ -317,10 +317,10 @@ func TestUndeliveredMessagesExpire(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")
 	ann.say(bob.Key.Public(), "too late")
-	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL - time.Minute)); err != nil || h.queueDepth() != 1 {
+	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL-time.Minute), time.Now()); err != nil || h.queueDepth() != 1 {
 		t.Errorf("expired early: depth %v, %v", h.queueDepth(), err)
 	}
-	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL + time.Minute)); err != nil || h.queueDepth() != 0 {
+	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL+time.Minute), time.Now()); err != nil || h.queueDepth() != 0 {
 		t.Errorf("did not expire: depth %v, %v", h.queueDepth(), err)
 	}
 	h.dial(bob, peer.Options{}).wantQuiet()

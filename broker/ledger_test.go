@@ -146,7 +146,7 @@ func TestLedgerKnowsWhatExpired(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")
 	id := ann.say(bob.Key.Public(), "too late")
-	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL + time.Minute)); err != nil {
+	if err := h.expire(time.Now().Add(h.cfg.Limits.MessageTTL+time.Minute), time.Now()); err != nil {
 		t.Fatal(err)
 	}
 	if c := ann.wantState(id, "bob", wire.CopyExpired); c.SettledAt == nil || c.Status != wire.StatusDisconnected {

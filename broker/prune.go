@@ -23,7 +23,7 @@ func (b *Broker) prune(ctx context.Context) {
 		case <-ctx.Done():
 			return
 		case now := <-tick.C:
-			err := pruner.Pass(ctx, now)
+			err := pruner.Pass(ctx, b.aged(now, now.Sub(b.started)))
 			if err != nil && ctx.Err() == nil {
 				b.log.Warn("sweep failed", "at", "prune", "err", err)
 			}

@@ -27,14 +27,17 @@ type signature [ed25519.SignatureSize]byte
 // strangers leave nothing behind because the broker forgets what fails a later check.
 // Rejected: an expiry per signature with a heap, which forgets sooner for twice the memory.
 type ReplayGuard struct {
+	origin time.Time // of the monotonic clock
+
 	mu         sync.Mutex // a leaf: nothing is locked or called under it
-	since      int64      // Unix ms when young was begun
+	since      int64      // Unix ms when young was begun, 0: never
+	sinceUp    int64      // the same by the monotonic clock, ms since origin
 	young, old map[signature]struct{}
 }
 
 // NewReplayGuard returns a guard that remembers nothing yet.
 func NewReplayGuard() *ReplayGuard {
-	return &ReplayGuard{young: map[signature]struct{}{}}
+	return &ReplayGuard{origin: time.Now(), young: map[signature]struct{}{}}
 }
 
 // Remember records that a hello with this signature (128 lowercase hex) is being accepted at now, and
@@ -44,13 +47,18 @@ func NewReplayGuard() *ReplayGuard {
 // Ed25519 signs the same text the same way, so two connections that one key opens within one
 // millisecond look like a replay too. The second is refused and tries again, as clients do.
 func (g *ReplayGuard) Remember(sigHex string, now time.Time) bool {
+	return g.remember(sigHex, now.UnixMilli(), now.Sub(g.origin).Milliseconds())
+}
+
+// remember is Remember at nowMs, Unix ms, and upMs by the monotonic clock.
+func (g *ReplayGuard) remember(sigHex string, nowMs, upMs int64) bool {
 	sig, ok := decodeSignature(sigHex)
 	if !ok {
 		return false
 	}
 	g.mu.Lock()
 	defer g.mu.Unlock()
-	g.rotateLocked(now.UnixMilli())
+	g.rotateLocked(nowMs, upMs)
 	if g.knowsLocked(sig) {
 		return false
 	}
@@ -77,20 +85,26 @@ func (g *ReplayGuard) knowsLocked(sig signature) bool {
 	return young || old
 }
 
-// rotateLocked drops what is too old at nowMs, Unix ms. It goes by the wall clock and not by the
-// monotonic one, because timestamps are checked against the wall clock too: when that is set back,
-// old hellos become acceptable again, and must still be known.
-func (g *ReplayGuard) rotateLocked(nowMs int64) {
-	switch age := nowMs - g.since; {
+// rotateLocked drops what is too old by both clocks. By the wall clock, because timestamps are checked
+// against it: when it is set back, old hellos become acceptable again, and must still be known. By the
+// monotonic one, because a wall clock that leaps forward would have everything forgotten, and be put
+// right a moment later.
+func (g *ReplayGuard) rotateLocked(nowMs, upMs int64) {
+	if g.since == 0 {
+		g.since, g.sinceUp = nowMs, upMs
+	}
+	switch age := min(nowMs-g.since, upMs-g.sinceUp); {
 	case age >= 2*replayWindow:
-		g.old, g.young, g.since = nil, map[signature]struct{}{}, nowMs
+		g.old, g.young = nil, map[signature]struct{}{}
 	case age >= replayWindow:
-		g.old, g.young, g.since = g.young, map[signature]struct{}{}, nowMs
-	case age < -replayWindow:
+		g.old, g.young = g.young, map[signature]struct{}{}
+	case nowMs-g.since < -replayWindow:
 		// Set back by more than a window. Waiting for the clock to catch up might take a year, and
 		// memory with it; begin to count again from here, with everything still remembered.
-		g.since = nowMs
+	default:
+		return
 	}
+	g.since, g.sinceUp = nowMs, upMs
 }
 
 func decodeSignature(sigHex string) (sig signature, ok bool) {

@@ -112,6 +112,24 @@ func TestReplayAfterTheClockWasSetBack(t *testing.T) {
 	}
 }
 
+// TestReplayAfterALeapForwardAndBack: a clock that is wrong for a moment makes nothing forgotten.
+func TestReplayAfterALeapForwardAndBack(t *testing.T) {
+	const year, minute = 365 * 24 * 3600 * 1000, 60 * 1000
+	g := NewReplayGuard()
+	begun := atTime().UnixMilli()
+	for i, at := range []struct{ wall, up int64 }{{0, 0}, {year, 1}, {year + 1000, 1000}, {2000, 2000}} {
+		if !g.remember(sigNumber(i+1), begun+at.wall, at.up) {
+			t.Errorf("signature %d is taken for a replay", i+1)
+		}
+	}
+	if g.remember(sigNumber(1), begun+3000, 3000) {
+		t.Error("a replay passed after the clock was put right")
+	}
+	if !g.remember(sigNumber(1), begun+10*minute, 10*minute) {
+		t.Error("it is never forgotten")
+	}
+}
+
 // TestReplayAfterASmallSetBack: the old generation's hellos verify again for longer then, so it must
 // not be dropped on the new clock's schedule.
 func TestReplayAfterASmallSetBack(t *testing.T) {

@@ -164,6 +164,42 @@ func TestMessageStaysWhileOneRecipientWaits(t *testing.T) {
 	h.wantKept([]Post{p})
 }
 
+// Outcome: after the clock went back, messages keep the order in which they were
+// accepted, a retry finds its message, and what was sent by the wrong clock
+// expires with the first that was sent after it.
+func TestClockThatWentBackBreaksNothing(t *testing.T) {
+	h := newPast(t)
+	named := func(p *Post) { p.ClientMessageID = "c1" }
+	ahead := h.sent(-365*day, named, h.bob)
+	h.sent(0, nil, h.bob)
+	h.sent(-time.Minute, nil, h.bob)
+	if again := h.sent(-2*time.Minute, named, h.bob); again.ID != ahead.ID {
+		t.Errorf("the retry is %s, want %s", again.ID, ahead.ID)
+	}
+	waiting := func() (seqs []int64) {
+		pending, err := h.Pending(t.Context(), Mailbox{MemberID: h.bob.ID}, Waiting{Limit: 10})
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, p := range pending {
+			seqs = append(seqs, p.Seq-ahead.Seq)
+		}
+		return seqs
+	}
+	expire := func(cutoff time.Time) []int64 {
+		if err := h.ExpireDeliveries(cutoff, h.now); err != nil {
+			t.Fatal(err)
+		}
+		return waiting()
+	}
+	if got := expire(h.now); !slices.Equal(got, []int64{0, 1, 2}) {
+		t.Errorf("%v wait, want all in order", got)
+	}
+	if got := expire(h.now.Add(time.Second)); !slices.Equal(got, []int64{2}) {
+		t.Errorf("%v wait, want the newest alone", got)
+	}
+}
+
 // A retry within 24 hours must find its message, or it would be stored twice.
 func TestMessageStaysWhileItMayBeRetried(t *testing.T) {
 	h := newPast(t)

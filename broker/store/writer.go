@@ -104,11 +104,26 @@ func (w *writer) commitLoop() {
 			}
 			batch = append(batch, next)
 		}
-		w.commit(batch)
+		if err := w.commit(batch); errors.Is(err, ErrBusy) {
+			batch = w.giveUp(batch, err)
+		}
 		w.finished <- batch
 		w.wal.committed(w.tx)
 	}
 	w.tx.close()
+}
+
+// giveUp fails what came while a batch waited in vain for another program's
+// lock, too: one batch after the other, each would wait as long again, and its
+// callers' callers would have stopped listening.
+func (w *writer) giveUp(batch []*op, err error) []*op {
+	for range len(w.ops) {
+		if o, ok := <-w.ops; ok {
+			o.err = err
+			batch = append(batch, o)
+		}
+	}
+	return batch
 }
 
 func (w *writer) tellLoop() {
@@ -121,21 +136,23 @@ func (w *writer) tellLoop() {
 
 // commit runs batch as one transaction. If one operation breaks it, each is tried
 // alone, so that a bad write does not fail its neighbours. If the file or the
-// disk does, all of them fail at once: alone each would only wait as long again.
-func (w *writer) commit(batch []*op) {
+// disk does, all of them fail at once with the error that is returned: alone each
+// would only wait as long again.
+func (w *writer) commit(batch []*op) error {
 	err := w.tx.run(batch)
 	if err == nil {
-		return
+		return nil
 	}
 	if broken, ok := errors.AsType[*opError](err); ok && len(batch) > 1 && !isOutage(broken.error) {
 		for _, o := range batch {
-			w.commit([]*op{o})
+			_ = w.commit([]*op{o}) // stands in o.err
 		}
-		return
+		return nil
 	}
 	for _, o := range batch {
 		o.err = err
 	}
+	return err
 }
 
 // opError says that the transaction broke in an operation, not in its own
