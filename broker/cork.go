@@ -10,10 +10,9 @@ import (
 )
 
 const (
-	corkLimit    = 64 << 10 // bytes gathered at most before they are written
-	frameBuffer  = 256      // bytes: frame headers and control frames; payloads go around it
-	corkKeepSize = 512      // bytes of buffer an idle connection may keep
-	readBuffer   = 1 << 10  // bytes: larger payloads go around it
+	corkLimit   = 64 << 10 // bytes gathered at most before they are written
+	frameBuffer = 256      // bytes: frame headers and control frames; payloads go around it
+	readBuffer  = 1 << 10  // bytes: larger payloads go around it
 )
 
 // corkWriter makes the library write through a corkedConn, see there.
@@ -52,12 +51,14 @@ type corkedConn struct {
 
 	mu     sync.Mutex // also keeps pongs of the read loop between whole frames
 	corked bool
-	buffer []byte
+	buffer *[]byte // from corkBuffers while corked: an idle connection has none
 }
+
+var corkBuffers = sync.Pool{New: func() any { b := make([]byte, 0, 4<<10); return &b }}
 
 func (c *corkedConn) cork() {
 	c.mu.Lock()
-	c.corked = true
+	c.corked, c.buffer = true, corkBuffers.Get().(*[]byte)
 	c.mu.Unlock()
 }
 
@@ -67,9 +68,8 @@ func (c *corkedConn) uncork() error {
 	defer c.mu.Unlock()
 	c.corked = false
 	err := c.flush()
-	if cap(c.buffer) > corkKeepSize {
-		c.buffer = nil
-	}
+	corkBuffers.Put(c.buffer)
+	c.buffer = nil
 	return err
 }
 
@@ -80,21 +80,21 @@ func (c *corkedConn) Write(p []byte) (int, error) {
 	if !c.corked {
 		return c.Conn.Write(p)
 	}
-	if len(c.buffer)+len(p) > corkLimit {
+	if len(*c.buffer)+len(p) > corkLimit {
 		if err := c.flush(); err != nil {
 			return 0, err
 		}
 	}
-	c.buffer = append(c.buffer, p...)
+	*c.buffer = append(*c.buffer, p...)
 	return len(p), nil
 }
 
 // flush writes the buffer; mu is held.
 func (c *corkedConn) flush() error {
-	if len(c.buffer) == 0 {
+	if len(*c.buffer) == 0 {
 		return nil
 	}
-	_, err := c.Conn.Write(c.buffer)
-	c.buffer = c.buffer[:0]
+	_, err := c.Conn.Write(*c.buffer)
+	*c.buffer = (*c.buffer)[:0]
 	return err
 }
