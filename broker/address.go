@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"errors"
+	"maps"
 	"regexp"
 	"slices"
 	"strings"
@@ -166,13 +167,11 @@ func (c *conn) addressGroup(group string, post *store.Post) error {
 }
 
 // addressMembers addresses, except the sender, the members in known and those
-// with a presence that matches; who is here but hidden is left out. It reports
-// whether there was anyone, the sender included.
-func (c *conn) addressMembers(post *store.Post, known []string, matches func(*presence) bool) bool {
-	to := map[string]bool{}
-	for _, id := range known {
-		to[id] = true
-	}
+// with a presence that matches; who is here but hidden is left out. known says of
+// each whether it is by what a session left behind, which a member connection
+// does not speak for. It reports whether there was anyone, the sender included.
+func (c *conn) addressMembers(post *store.Post, known map[string]bool, matches func(*presence) bool) bool {
+	to := maps.Clone(known)
 	c.b.mu.RLock()
 	if r := c.b.rooms[post.MeshID]; r != nil {
 		for memberID, presences := range r.byMember {
@@ -184,7 +183,7 @@ func (c *conn) addressMembers(post *store.Post, known []string, matches func(*pr
 			}
 			if matching {
 				to[memberID] = true
-			} else if !visible || member {
+			} else if !visible || member && !known[memberID] {
 				delete(to, memberID)
 			}
 		}

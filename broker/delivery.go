@@ -26,7 +26,7 @@ func (b *Broker) reroute() error {
 		return err
 	}
 	for _, w := range waiting {
-		if b.isKnown(w.SessionKey) {
+		if b.isKnown(w.MemberID, w.SessionKey) {
 			continue
 		}
 		b.db.Reroute(w, func(err error) { b.rerouted(w, err) })
@@ -50,11 +50,6 @@ func (b *Broker) rerouted(w store.WaitingSession, err error) {
 // deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
 func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
-	for _, to := range post.Recipients {
-		if to.MemberID == post.SenderMemberID {
-			from.sentToSelf(post.Seq)
-		}
-	}
 	targets := b.targets(from, post, posted.Audience)
 	if len(targets) == 0 {
 		return

@@ -3,6 +3,7 @@ package broker
 import (
 	"encoding/json"
 	"errors"
+	"time"
 
 	"meshbox/broker/store"
 	"meshbox/broker/wire"
@@ -84,7 +85,7 @@ func (c *conn) badFrame(err *wire.Error, reqID string) bool {
 }
 
 // capability names what a session must be allowed for each kind of message
-// (protocol section 3); send depends on its target, see delivery.go.
+// (protocol section 3); send depends on its target, see address.go.
 func capability(m wire.Message) string {
 	switch m.(type) {
 	case *wire.SetStatus, *wire.SetSummary, *wire.SetProfile:
@@ -97,6 +98,16 @@ func capability(m wire.Message) string {
 		return "ban"
 	}
 	return ""
+}
+
+// isRecorded reports requests that stay in the audit chain for ever: they count
+// as sends against the rate of a member, or it could fill the disk with them.
+func isRecorded(m wire.Message) bool {
+	switch m.(type) {
+	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite:
+		return true
+	}
+	return false
 }
 
 // dispatch hands a message to its method.
@@ -113,6 +124,12 @@ func (c *conn) dispatch(m wire.Message, r request) {
 	if missing := capability(m); missing != "" && !c.presence.caps.Allows(missing) {
 		r.fail(wire.Forbidden, missingCapability(missing))
 		return
+	}
+	if isRecorded(m) {
+		if err := c.b.rates.take(c.presence.member.ID, time.Now()); err != nil {
+			r.fail(wire.RateLimit, err.Error())
+			return
+		}
 	}
 	switch m := m.(type) {
 	case *wire.Hello, *wire.SessionHello:

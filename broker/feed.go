@@ -2,6 +2,7 @@ package broker
 
 import (
 	"context"
+	"maps"
 	"slices"
 	"sync"
 	"time"
@@ -43,7 +44,7 @@ type feed struct {
 	trimmed   bool              // floors were looked up, or need not be
 	urgent    bool              // the recipient is busy: only priority now passes
 	hidden    bool              // the recipient is hidden: no broadcasts and group messages
-	mine      map[int64]bool    // seqs sent by this connection to its own member: for its siblings
+	mine      map[string]bool   // ids of messages this connection sent to its own member: for its siblings
 	acks      bool              // the peer acks what it gets
 	open      int               // pushes that may still be acked: at most feedWindow
 	unsettled map[int64]*pushed // by seq
@@ -76,7 +77,7 @@ func newFeed(p *presence) *feed {
 		urgent: p.status != wire.StatusIdle,
 		hidden: !p.visible,
 		behind: true, // what came before is waiting
-		mine:   map[int64]bool{}, unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
+		mine:   map[string]bool{}, unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
 	}
 }
 
@@ -125,7 +126,7 @@ func (f *feed) add(p *store.Pending) {
 // now. What is not taken waits on. mu is held.
 func (f *feed) takes(p *store.Pending) bool {
 	toMany := p.TopicID == "" && !identity.IsPublicKey(p.TargetSpec)
-	return f.unsettled[p.Seq] == nil && !f.mine[p.Seq] && !(f.hidden && toMany)
+	return f.unsettled[p.Seq] == nil && !f.isOwn(p) && !(f.hidden && toMany)
 }
 
 // catchUp pushes a page of what waits in the store. It runs on the write loop
@@ -244,11 +245,24 @@ func (c *conn) wake() {
 	c.out.ring()
 }
 
-// sentToSelf leaves a message of this connection to its own member to the
-// member's other connections.
-func (c *conn) sentToSelf(seq int64) {
+// isOwn reports whether a message that waits for this member was sent by this
+// connection itself, or by an earlier one of the same session. mu is held.
+func (f *feed) isOwn(p *store.Pending) bool {
+	return f.mine[p.ID] || f.box.SessionKey != "" && f.box.SessionKey == p.SenderPubKey
+}
+
+// sendsToSelf leaves a message of this connection to its own member to the
+// member's other connections. It is called before the message is stored, because
+// from then on a catch-up finds it.
+func (c *conn) sendsToSelf(messageID string) {
 	f := c.feed.Load()
 	f.mu.Lock()
-	f.mine[seq] = true
-	f.mu.Unlock()
+	defer f.mu.Unlock()
+	if f.box.SessionKey != "" {
+		return // isOwn knows by the key
+	}
+	if len(f.mine) >= feedWindow {
+		delete(f.mine, slices.Min(slices.Collect(maps.Keys(f.mine)))) // ids sort by time
+	}
+	f.mine[messageID] = true
 }

@@ -10,7 +10,7 @@ import (
 	"meshbox/broker/wire"
 )
 
-const maxSubscriptions = 100 // of one connection
+const maxSubscriptions = 100 // of one member: each costs a little with every push
 
 // ledger tells senders who subscribed what becomes of their messages. One
 // goroutine, Broker.tellLedger, reads what changed and sends it, so that neither
@@ -26,6 +26,7 @@ type ledger struct {
 // subscription is one sender's interest in one message.
 type subscription struct {
 	conn    *conn
+	by      *presence // of conn
 	reqID   string
 	message store.Message
 	dirty   bool                 // owned by ledger.mu
@@ -45,19 +46,19 @@ func (r request) deliverySubscribe(m *wire.DeliverySubscribe) {
 		r.fail(wire.Forbidden, "Only the sender of a message may follow it; message_status tells what became of your own copy.")
 		return
 	}
-	if !r.b.ledger.add(&subscription{conn: r.conn, reqID: r.id, message: message, dirty: true}) {
-		r.fail(wire.Capacity, fmt.Sprintf("A connection can follow %d messages at a time.", maxSubscriptions))
+	if !r.b.ledger.add(&subscription{conn: r.conn, by: r.presence, reqID: r.id, message: message, dirty: true}) {
+		r.fail(wire.Capacity, fmt.Sprintf("A member can follow %d messages at a time.", maxSubscriptions))
 	}
 }
 
-// add reports false if the connection has too many already. The first answer
+// add reports false if the member has too many already. The first answer
 // comes from tellLedger too, so that it and the changes keep their order.
 func (l *ledger) add(s *subscription) bool {
 	l.mu.Lock()
 	defer l.mu.Unlock()
 	n := 0
 	for other := range l.subs {
-		if other.conn == s.conn {
+		if other.by.member.ID == s.by.member.ID {
 			n++
 		}
 	}
@@ -171,7 +172,7 @@ func (b *Broker) tellSubscriber(s *subscription) {
 	if first {
 		s.sent = map[string]wire.Copy{}
 	}
-	for i, described := range b.describe(s.message.MeshID, copies) {
+	for i, described := range b.describe(s.by, copies) {
 		key := copies[i].MemberID + copies[i].SessionKey
 		if first || s.sent[key].State != described.State {
 			status.Recipients = append(status.Recipients, described)

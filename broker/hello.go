@@ -322,6 +322,7 @@ func fromJSON(text string) (groups []wire.Group) {
 // it.
 func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
+	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID) // before the write loop learns of the feed
 	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
 	switch refusal {
 	case wire.Capacity:
@@ -333,13 +334,15 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	}
 	c.helloGate.Stop()
 	c.b.metrics.connections.Inc()
-	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID, "presence", p.id)
 	c.out.ring() // for what waits
 	if replaced != nil {
 		replaced.end(wire.SessionReplaced)
 	}
 	if !silent {
 		c.b.announce(p)
+	}
+	if p.rekeyed && p.earned.Load() {
+		c.b.keepEarned(p) // the store knows the old key
 	}
 	if !p.proven && p.client.Groups != nil && toJSON(p.client.Groups) != p.member.Groups {
 		c.b.saveState(p) // @group must find it also if the broker is killed

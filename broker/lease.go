@@ -143,7 +143,7 @@ func (b *Broker) dropIfGone(p *presence) {
 	gone := r == nil || r.all[p.id] == nil
 	b.mu.RUnlock()
 	if gone {
-		b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
+		b.dropLease(p.id)
 	}
 }
 
@@ -163,11 +163,18 @@ func (b *Broker) endLeases(now time.Time) error {
 		if !b.end(p) {
 			continue // its peer came back in this moment
 		}
-		if err := b.db.DropLease(p.id); err != nil {
-			return err
-		}
+		b.dropLease(p.id)
 	}
 	return nil
+}
+
+// dropLease ends a lease in the store. If that fails it is tried again: a lease
+// that stayed would bring the peer back with the next start.
+func (b *Broker) dropLease(id string) {
+	if err := b.db.DropLease(id); err != nil && !errors.Is(err, store.ErrClosed) {
+		b.log.Warn("lease not dropped", "presence", id, "err", err)
+		time.AfterFunc(retryWrite, func() { b.dropLease(id) })
+	}
 }
 
 // resumeLeases takes up the leases that were running when the broker ended, by
@@ -183,7 +190,7 @@ func (b *Broker) resumeLeases() {
 		if err != nil {
 			b.log.Info("lease dropped", "member", l.MemberID, "err", err)
 			if !store.IsTrouble(err) {
-				b.attempt("drop lease", func() error { return b.db.DropLease(l.ID) })
+				b.dropLease(l.ID)
 			}
 			continue
 		}

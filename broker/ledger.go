@@ -61,7 +61,7 @@ func (r request) messageStatus(m *wire.MessageStatus) {
 	}
 	result := &wire.MessageStatusResult{
 		MessageID: message.ID, TargetSpec: message.TargetSpec, CreatedAt: wire.Time(message.CreatedAt),
-		Delivered: len(copies) > 0, Recipients: r.b.describe(message.MeshID, copies),
+		Delivered: len(copies) > 0, Recipients: r.b.describe(r.presence, copies),
 	}
 	var last time.Time
 	for _, c := range copies {
@@ -107,8 +107,10 @@ func (f *feed) pushedAt(seq int64) time.Time {
 	return time.Time{}
 }
 
-// describe is copies as the wire has them.
-func (b *Broker) describe(meshID string, copies []store.Copy) []wire.Copy {
+// describe is copies as the wire has them for who asks: a member that does not
+// let the asker see it is away.
+func (b *Broker) describe(asking *presence, copies []store.Copy) []wire.Copy {
+	hiding := b.grants.deny(asking.member.PubKey, "read")
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	list := make([]wire.Copy, len(copies))
@@ -120,7 +122,7 @@ func (b *Broker) describe(meshID string, copies []store.Copy) []wire.Copy {
 		switch {
 		case c.Outcome == store.OutcomeAcked:
 			list[i].Status = wire.StatusDelivered
-		case c.Outcome == "" && b.rooms[meshID].isConnected(c.Recipient):
+		case c.Outcome == "" && !hiding[c.MemberID] && b.rooms[asking.meshID].isConnected(c.Recipient):
 			list[i].Status = wire.StatusHeld
 		default:
 			list[i].Status = wire.StatusDisconnected

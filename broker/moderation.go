@@ -221,7 +221,7 @@ func (b *Broker) presencesNamed(meshID, target string) (named []*presence) {
 
 // goesBy reports whether target names p or its member.
 func (p *presence) goesBy(target string) bool {
-	return strings.EqualFold(p.name, target) || strings.EqualFold(p.member.DisplayName, target) || p.member.ID == target ||
+	return store.NameMatches(target, p.name) || store.NameMatches(target, p.member.DisplayName) || p.member.ID == target ||
 		store.KeyMatches(target, p.member.PubKey) || store.KeyMatches(target, p.sessionKey)
 }
 
@@ -250,12 +250,25 @@ func (b *Broker) expel(p *presence, close func(*conn)) {
 		b.saveState(p) // as a connection does that ends by itself
 	}
 	if !b.end(p) {
-		return // it ended meanwhile, or its peer connected anew
+		if next := b.successor(p); next != nil {
+			b.expel(next, close) // its peer connected anew meanwhile
+		}
+		return
 	}
 	if c != nil {
 		close(c)
 	}
-	b.attempt("drop lease", func() error { return b.db.DropLease(p.id) })
+	b.dropLease(p.id)
+}
+
+// successor returns the presence that took the place of p, nil if none did.
+func (b *Broker) successor(p *presence) *presence {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	if r := b.rooms[p.meshID]; r != nil && r.all[p.id] != p {
+		return r.all[p.id]
+	}
+	return nil
 }
 
 // enforceBans ends the presences of revoked members.

@@ -37,6 +37,8 @@ type presence struct {
 	stats      json.RawMessage
 	profile    *wire.Profile
 
+	rekeyed bool // it took the place of one with another session key; fixed by arrive
+
 	earned atomic.Bool // it has a lease: it outlives its connection for a while
 	spoke  atomic.Bool // it said something of itself that is to be kept
 }

@@ -141,6 +141,9 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 		replaced = old.conn
 		r.remove(old)
 		p.inherit(old)
+		if p.rekeyed && old.sessionKey != "" {
+			b.sessionsEnded.Store(true) // what waits for the old key is for the member now
+		}
 	}
 	b.applyReport(p, time.Now())
 	r.add(p)
@@ -188,6 +191,7 @@ func (b *Broker) yieldKey(meshID, key string) {
 // inherit continues what a replaced presence of the same peer showed.
 func (p *presence) inherit(old *presence) {
 	p.id, p.connectedAt = old.id, old.connectedAt
+	p.rekeyed = p.sessionKey != old.sessionKey
 	p.earned.Store(old.earned.Load())
 	p.status, p.saidBy, p.since = old.status, old.saidBy, old.since
 	p.summary, p.visible, p.stats, p.profile = old.summary, old.visible, old.stats, old.profile
@@ -276,12 +280,13 @@ func (b *Broker) connsOf(memberID string) (conns []*conn) {
 	return conns
 }
 
-// isKnown reports whether a session with that key is here, or leased.
-func (b *Broker) isKnown(sessionKey string) bool {
+// isKnown reports whether a session of the member with that key is here, or
+// leased.
+func (b *Broker) isKnown(memberID, sessionKey string) bool {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	for _, r := range b.rooms {
-		if r.bySession[sessionKey] != nil {
+		if p := r.bySession[sessionKey]; p != nil && p.member.ID == memberID {
 			return true
 		}
 	}

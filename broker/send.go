@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"meshbox/broker/store"
@@ -44,6 +45,9 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	}
 	if refused == nil && !p.earned.Load() {
 		c.b.earn(p)
+	}
+	if slices.ContainsFunc(post.Recipients, func(to store.Recipient) bool { return to.MemberID == p.member.ID }) {
+		c.sendsToSelf(post.ID)
 	}
 	c.slots <- struct{}{}
 	c.pending.Add(1)

@@ -237,14 +237,17 @@ func (tx *Tx) reroute(w WaitingSession) (bool, error) {
 	return n > 0, err
 }
 
-// ExpireDeliveries settles what has waited since before cutoff as expired.
+// ExpireDeliveries settles what has waited since before cutoff as expired. It
+// looks at the time of each message too: one from before the clock was set right
+// must not take its elders with it. One with a time yet to come goes by its place.
 func (db *DB) ExpireDeliveries(cutoff, now time.Time) error {
 	last, err := db.newestBefore(context.Background(), cutoff)
 	if err != nil || last == 0 {
 		return err
 	}
 	return db.Update(func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'expired' WHERE settled_at IS NULL AND seq <= ?2`, now.UnixMilli(), last)
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'expired' WHERE settled_at IS NULL AND seq <= ?2
+			AND (SELECT created_at <= ?3 OR created_at > ?1 FROM message m WHERE m.seq = delivery.seq)`, now.UnixMilli(), last, cutoff.UnixMilli())
 	})
 }
 
@@ -254,30 +257,35 @@ func (db *DB) QueueDepth(ctx context.Context) (n int, err error) {
 	return n, err
 }
 
-// GroupMembers returns the ids of the active members that are in a group, or in
-// one below it, by their stored groups or those of one of their sessions.
-func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (ids []string, err error) {
+// GroupMembers returns the active members that are in a group, or in one below
+// it, and did not hide: by their stored groups (false), or by those of one of
+// their sessions (true).
+func (db *DB) GroupMembers(ctx context.Context, meshID, group string) (bySession map[string]bool, err error) {
 	const within = `(g.value ->> 'name' = ?2 OR substr(g.value ->> 'name', 1, length(?2) + 1) = ?2 || '/')`
+	bySession = map[string]bool{}
 	err = db.rows(ctx, func(rows *sql.Rows) error {
 		var id string
-		err := rows.Scan(&id)
-		ids = append(ids, id)
+		var session bool
+		err := rows.Scan(&id, &session)
+		bySession[id] = bySession[id] || session
 		return err
-	}, `SELECT m.id FROM member m, json_each(coalesce(m.groups, m.default_groups)) g WHERE m.mesh_id = ?1 AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL AND `+within+`
+	}, `SELECT m.id, 0 FROM member m, json_each(coalesce(m.groups, m.default_groups)) g
+		WHERE m.mesh_id = ?1 AND m.pubkey IS NOT NULL AND m.revoked_at IS NULL AND m.visible AND `+within+`
 		UNION
-		SELECT m.id FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
-		WHERE s.mesh_id = ?1 AND s.groups > '[]' AND m.revoked_at IS NULL AND `+within, meshID, group)
-	return ids, err
+		SELECT m.id, 1 FROM session_key s JOIN member m ON m.id = s.member_id, json_each(s.groups) g
+		WHERE s.mesh_id = ?1 AND s.groups > '[]' AND s.visible AND m.revoked_at IS NULL AND `+within, meshID, group)
+	return bySession, err
 }
 
-// VisibleMembers returns the ids of the active members of a mesh that did not
-// hide.
-func (db *DB) VisibleMembers(ctx context.Context, meshID string) (ids []string, err error) {
+// VisibleMembers returns the active members of a mesh that did not hide, each
+// with false, as GroupMembers does.
+func (db *DB) VisibleMembers(ctx context.Context, meshID string) (bySession map[string]bool, err error) {
+	bySession = map[string]bool{}
 	err = db.rows(ctx, func(rows *sql.Rows) error {
 		var id string
 		err := rows.Scan(&id)
-		ids = append(ids, id)
+		bySession[id] = false
 		return err
 	}, `SELECT id FROM member WHERE mesh_id = ? AND pubkey IS NOT NULL AND revoked_at IS NULL AND visible`, meshID)
-	return ids, err
+	return bySession, err
 }

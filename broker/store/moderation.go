@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"regexp"
 	"slices"
 	"strings"
 	"time"
@@ -197,6 +198,14 @@ func KeyMatches(target, key string) bool {
 	return len(target) >= MinKeyPrefix && strings.HasPrefix(key, strings.ToLower(target))
 }
 
+// NameMatches reports whether target is a name, in any case. A whole key is
+// never one: nobody can hide behind a peer by calling itself like its key.
+func NameMatches(target, name string) bool {
+	return strings.EqualFold(name, target) && !wholeKey.MatchString(target)
+}
+
+var wholeKey = regexp.MustCompile(`^[0-9A-Fa-f]{64}$`)
+
 // FindMembers returns the members that target names: by their name in any case,
 // their id, their key or the key of one of their sessions, or the beginning of a
 // key. Revoked ones are among them; places that wait for their key are not.
@@ -210,7 +219,7 @@ func (db *DB) FindMembers(ctx context.Context, meshID, target string) (found []M
 		return nil, err
 	}
 	for _, m := range members {
-		if m.PubKey != "" && (m.ID == target || strings.EqualFold(m.DisplayName, target) || KeyMatches(target, m.PubKey) || owners[m.ID]) {
+		if m.PubKey != "" && (m.ID == target || NameMatches(target, m.DisplayName) || KeyMatches(target, m.PubKey) || owners[m.ID]) {
 			found = append(found, m)
 		}
 	}

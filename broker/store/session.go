@@ -47,21 +47,21 @@ func (tx *Tx) rememberSessionKey(meshID, pubkey, memberID string, proven bool, n
 // DropSessionKeys forgets the session keys that were not used for
 // SessionKeyTTL. inUse tells those that are used right now, by a connection that
 // is older than that; it must not block.
-func (db *DB) DropSessionKeys(now time.Time, inUse func(pubkey string) bool) error {
+func (db *DB) DropSessionKeys(now time.Time, inUse func(memberID, pubkey string) bool) error {
 	return db.Update(func(tx *Tx) error {
-		type key struct{ meshID, pubkey string }
+		type key struct{ meshID, memberID, pubkey string }
 		var old []key
 		err := tx.rows(func(rows *sql.Rows) error {
 			var k key
-			err := rows.Scan(&k.meshID, &k.pubkey)
+			err := rows.Scan(&k.meshID, &k.memberID, &k.pubkey)
 			old = append(old, k)
 			return err
-		}, `SELECT mesh_id, pubkey FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
+		}, `SELECT mesh_id, member_id, pubkey FROM session_key WHERE last_used_at < ?`, now.Add(-SessionKeyTTL).UnixMilli())
 		if err != nil {
 			return err
 		}
 		for _, k := range old {
-			if inUse(k.pubkey) {
+			if inUse(k.memberID, k.pubkey) {
 				err = tx.exec(`UPDATE session_key SET last_used_at = ? WHERE mesh_id = ? AND pubkey = ?`, now.UnixMilli(), k.meshID, k.pubkey)
 			} else {
 				err = tx.exec(`DELETE FROM session_key WHERE mesh_id = ? AND pubkey = ?`, k.meshID, k.pubkey)
