@@ -27,11 +27,13 @@ import (
 
 // So many sequences, of so many steps on average, are done in seconds also with
 // the race detector, unless flags ask for others.
-const modelChecks, modelSteps = 30, 80
+const modelChecks, modelSteps = 18, 60
 
 func TestBrokerDoesWhatTheModelSays(t *testing.T) {
+	given := map[string]bool{}
+	flag.Visit(func(f *flag.Flag) { given[f.Name] = true })
 	for name, value := range map[string]int{"rapid.checks": modelChecks, "rapid.steps": modelSteps} {
-		if f := flag.Lookup(name); f.Value.String() == f.DefValue {
+		if f := flag.Lookup(name); !given[name] {
 			_ = flag.Set(name, fmt.Sprint(value)) // it is a number
 			t.Cleanup(func() { _ = flag.Set(name, f.DefValue) })
 		}
