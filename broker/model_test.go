@@ -100,7 +100,8 @@ type mail struct {
 	id       string
 	sent     wire.Send
 	from     *person
-	conn     *guest // the connection it was sent by
+	seat     *seat  // where it was sent from
+	conn     *guest // by which connection
 	to       map[*person]bool
 	session  *seat // the one it waits for, nil: any of the member
 	rerouted bool  // it waited for a session first, and may come after newer ones
@@ -246,11 +247,17 @@ type target struct {
 	refusal string // its code, "" for none
 }
 
+// isOwn reports whether s sent m: a session whichever connection it has, another
+// seat by the very one it has now.
+func (m *mail) isOwn(s *seat) bool {
+	return m.conn == s.conn || m.seat == s && !s.options.Session.IsZero()
+}
+
 func (w *world) send(rt *rapid.T) {
 	s := w.pick(rt, connected)
 	to := w.draw(rt, s)
 	m := &mail{
-		number: len(w.mails), from: s.who, conn: s.conn, to: to.to, session: to.session, rerouted: to.late, topic: to.topic,
+		number: len(w.mails), from: s.who, seat: s, conn: s.conn, to: to.to, session: to.session, rerouted: to.late, topic: to.topic,
 		acked: map[*person]bool{}, seen: map[*person]bool{},
 		sent: wire.Send{TargetSpec: to.spec, Priority: oneOf(rt, "priority", []string{"now", "next", "low"})},
 	}
@@ -475,7 +482,7 @@ func (w *world) caughtUp(s *seat) {
 
 // isFor reports whether s may be pushed m.
 func (m *mail) isFor(s *seat) bool {
-	return m.to[s.who] && (m.session == nil || m.session == s) && m.conn != s.conn
+	return m.to[s.who] && (m.session == nil || m.session == s) && !m.isOwn(s)
 }
 
 // mustHave reports whether s must have been pushed m by now.
