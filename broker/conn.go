@@ -243,7 +243,7 @@ func (c *conn) stalled(now time.Time) bool {
 // close performs the closing handshake.
 func (c *conn) close(e ending) {
 	if err := c.ws.Close(websocket.StatusCode(e.code), e.reason); err != nil {
-		c.log.Debug("close", "err", err)
+		c.b.log.Debug("close", "err", err) // c.log is the read loop's until there is a feed
 	}
 }
 
