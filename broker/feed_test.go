@@ -45,7 +45,7 @@ func TestAwayRecipientsGetEverythingInOrderBeforeWhatIsNew(t *testing.T) {
 		back.wantPush(text)
 	}
 	back.wantQuiet()
-	h.settled()
+	eventually(t, "bob's acks are on disk", func() bool { return h.waitingFor(bob.id) == 0 })
 	h.dial(bob.id, peer.Options{}).wantQuiet() // acked once, delivered once
 }
 

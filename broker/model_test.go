@@ -94,14 +94,16 @@ type seat struct {
 	last   map[string]int // by priority: the number of the mail pushed last
 }
 
+func (s *seat) isSession() bool { return !s.options.Session.IsZero() }
+
 // mail is an accepted message.
 type mail struct {
 	number   int
 	id       string
 	sent     wire.Send
 	from     *person
-	seat     *seat  // where it was sent from
-	conn     *guest // by which connection
+	conn     *guest // the connection it was sent by
+	self     *seat  // and the seat: a session is known by its key ever after
 	to       map[*person]bool
 	session  *seat // the one it waits for, nil: any of the member
 	rerouted bool  // it waited for a session first, and may come after newer ones
@@ -247,17 +249,11 @@ type target struct {
 	refusal string // its code, "" for none
 }
 
-// isOwn reports whether s sent m: a session whichever connection it has, another
-// seat by the very one it has now.
-func (m *mail) isOwn(s *seat) bool {
-	return m.conn == s.conn || m.seat == s && !s.options.Session.IsZero()
-}
-
 func (w *world) send(rt *rapid.T) {
 	s := w.pick(rt, connected)
 	to := w.draw(rt, s)
 	m := &mail{
-		number: len(w.mails), from: s.who, seat: s, conn: s.conn, to: to.to, session: to.session, rerouted: to.late, topic: to.topic,
+		number: len(w.mails), from: s.who, conn: s.conn, self: s, to: to.to, session: to.session, rerouted: to.late, topic: to.topic,
 		acked: map[*person]bool{}, seen: map[*person]bool{},
 		sent: wire.Send{TargetSpec: to.spec, Priority: oneOf(rt, "priority", []string{"now", "next", "low"})},
 	}
@@ -311,7 +307,7 @@ func (w *world) draw(rt *rapid.T, s *seat) target {
 		targets = append(targets, direct(target{spec: p.Key.Public()}, p))
 	}
 	for _, other := range w.seats {
-		if !other.options.Session.IsZero() && other.known && other != s {
+		if other.isSession() && other.known && other != s {
 			t := target{spec: other.options.Session.Public(), late: !other.here}
 			if other.here {
 				t.session = other
@@ -480,9 +476,11 @@ func (w *world) caughtUp(s *seat) {
 	})
 }
 
-// isFor reports whether s may be pushed m.
+// isFor reports whether s may be pushed m. A note to oneself is for one's other
+// seats.
 func (m *mail) isFor(s *seat) bool {
-	return m.to[s.who] && (m.session == nil || m.session == s) && !m.isOwn(s)
+	own := m.conn == s.conn || m.self == s && s.isSession()
+	return m.to[s.who] && (m.session == nil || m.session == s) && !own
 }
 
 // mustHave reports whether s must have been pushed m by now.

@@ -238,6 +238,7 @@ func TestBanEndsAllThatAMemberHas(t *testing.T) {
 	away.Close()
 	eventually(t, "bob-0 is away", func() bool { return h.countPresences() == 1 })
 	session, daemon := h.session(bob, "bob-1"), h.dial(bob, peer.Options{})
+	time.Sleep(4 * eventDelay) // events of their arrival may be under way
 	ann.drain()
 	if ack := ask[*wire.BanAck](ann, &wire.Ban{Target: bob.Key.Public()}); ack.Banned != "bob" {
 		t.Errorf("banned %q", ack.Banned)
