@@ -382,6 +382,7 @@ func FuzzParseLink(f *testing.F) {
 	for _, c := range loadVectors[inviteFile](f, "invite.json").Links {
 		f.Add(c.Link)
 	}
+	f.Add("http://[::%25\xae]/i/00000000") // read, and then not read again
 	f.Fuzz(func(t *testing.T, s string) {
 		link, err := ParseLink(s)
 		switch {

@@ -67,7 +67,11 @@ func webLink(u *url.URL) (Link, error) {
 		return tokenLink(value)
 	case err == nil && kind == "i" && isCode(value):
 		host := url.URL{Scheme: u.Scheme, Host: u.Host}
-		return Link{Code: value, Base: host.String() + strings.TrimRight(path, "/")}, nil
+		base := host.String() + strings.TrimRight(path, "/")
+		if _, err := url.Parse(base); err != nil { // an address with a zone of odd bytes can be read, not written
+			return Link{}, errLink
+		}
+		return Link{Code: value, Base: base}, nil
 	}
 	return Link{}, errLink
 }
