@@ -196,6 +196,17 @@ CREATE TABLE notification (
 ) STRICT;
 CREATE INDEX notification_member ON notification (member_id, created_at);
 CREATE UNIQUE INDEX notification_once ON notification (member_id, message_id);
+CREATE INDEX notification_unread ON notification (member_id, topic_id) WHERE read_at IS NULL;
+
+-- The words of topic messages that are not encrypted, for search. The rowid is
+-- message.seq; the text itself is not kept twice, so a row can only be removed
+-- by who knows what was in it. The topic's id is a word of its own: a search then
+-- takes as long as its topic is large, not as the file is.
+CREATE VIRTUAL TABLE message_text USING fts5 (
+  topic,                                            -- message.topic_id
+  text,
+  content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
+);
 
 -- What happened in a mesh besides messages: an append-only chain in which each
 -- entry carries the hash of the one before. Never content of messages.

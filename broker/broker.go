@@ -24,6 +24,7 @@ type Broker struct {
 	rates   *sendRates
 	grants  *grants
 	ledger  *ledger
+	changes changes
 	seen    lastSeen
 	hooks   *buckets  // status reports, by process
 	started time.Time // its monotonic reading is what durations count from
@@ -50,7 +51,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(),
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: changes{what: map[string][]string{}},
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
 		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},

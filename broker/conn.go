@@ -98,6 +98,7 @@ func (c *conn) over() {
 	c.pending.Wait()
 	c.notePushes(time.Now().Add(noteAfter)) // all
 	c.b.ledger.remove(func(s *subscription) bool { return s.conn == c })
+	c.b.ledger.unwatch(c)
 	c.b.leave(c)
 	c.out.finish(ending{code: wire.CloseNormal})
 	c.loops.Wait()

@@ -50,6 +50,9 @@ func (b *Broker) rerouted(w store.WaitingSession, err error) {
 // deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
 func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
+	if post.TopicID != "" {
+		b.ledger.topicMoved(post.TopicID)
+	}
 	targets := b.targets(from, post, posted.Audience)
 	if len(targets) == 0 {
 		return

@@ -55,7 +55,7 @@ func TestAckMeansStored(t *testing.T) {
 	}
 	for i := range 50 {
 		id := ann.say("#general", fmt.Sprint("message ", i))
-		stored, err := h.db.History(t.Context(), general.ID, "", 1)
+		stored, err := h.db.History(t.Context(), general.ID, store.Page{Limit: 1})
 		if err != nil || len(stored) != 1 || stored[0].ID != id {
 			t.Fatalf("acked %s, but the newest stored is %v, %v", id, stored, err)
 		}

@@ -96,6 +96,8 @@ func capability(m wire.Message) string {
 		return "kick"
 	case *wire.Ban, *wire.Unban:
 		return "ban"
+	case *wire.InviteCreate, *wire.InviteList, *wire.InviteRevoke, *wire.MemberList, *wire.MeshRename:
+		return "admin"
 	}
 	return ""
 }
@@ -104,7 +106,8 @@ func capability(m wire.Message) string {
 // as sends against the rate of a member, or it could fill the disk with them.
 func isRecorded(m wire.Message) bool {
 	switch m.(type) {
-	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite:
+	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe,
+		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename:
 		return true
 	}
 	return false
@@ -174,6 +177,12 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.topicMembers(m)
 	case *wire.TopicHistory:
 		r.topicHistory(m)
+	case *wire.TopicDescribe:
+		r.topicDescribe(m)
+	case *wire.TopicSearch:
+		r.topicSearch(m)
+	case *wire.TopicReceipts:
+		r.topicReceipts(m)
 	case *wire.Disconnect:
 		r.disconnect(m)
 	case *wire.Kick:
@@ -184,6 +193,16 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.unban(m)
 	case *wire.ListBans:
 		r.listBans()
+	case *wire.InviteCreate:
+		r.inviteCreate(m)
+	case *wire.InviteList:
+		r.inviteList()
+	case *wire.InviteRevoke:
+		r.inviteRevoke(m)
+	case *wire.MemberList:
+		r.memberList()
+	case *wire.MeshRename:
+		r.meshRename(m)
 	case *wire.AuditQuery:
 		r.auditQuery(m)
 	case *wire.AuditVerify:

@@ -23,7 +23,9 @@
 //
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go),
 // unless a moderator ends it (moderation.go). Its status (status.go, hook.go)
-// says what its feed lets pass. What happens besides messages is appended to an
+// says what its feed lets pass. Who asked for it is told that something changed,
+// and asks what (changes.go), and how far its messages got (receipts.go). What
+// happens besides messages is appended to an
 // audit chain (audit.go, store/audit.go) with the change itself.
 //
 // Locks, always taken in this order and never across I/O:
@@ -32,7 +34,8 @@
 //	feed.mu     what one connection was pushed and has not settled
 //	outbox.mu   what waits to be written to one socket
 //
-// Those of grants, sendRates and ledger are leaves: nothing is locked under them.
+// Those of grants, sendRates, ledger and changes are leaves: nothing is locked under
+// them.
 //
 // Slow consumers: an outbox is bounded in frames and bytes. Messages that do not
 // fit wait on disk; presence events that do not fit, and a write that stalls for

@@ -17,10 +17,13 @@ const maxSubscriptions = 100 // of one member: each costs a little with every pu
 // the store nor a feed ever waits for a subscriber.
 type ledger struct {
 	bell   chan struct{} // capacity 1: something is dirty
-	active atomic.Int64  // subscriptions; 0 spares everybody the lock
+	active atomic.Int64  // subscriptions and watches; 0 spares everybody the lock
 
-	mu   sync.Mutex
-	subs map[*subscription]struct{}
+	mu      sync.Mutex
+	subs    map[*subscription]struct{}
+	watched map[*conn]*receipts // see receipts.go
+	ringing bool                // a timer will make the receipts due
+	due     bool
 }
 
 // subscription is one sender's interest in one message.
@@ -34,7 +37,7 @@ type subscription struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{bell: make(chan struct{}, 1), subs: map[*subscription]struct{}{}}
+	return &ledger{bell: make(chan struct{}, 1), subs: map[*subscription]struct{}{}, watched: map[*conn]*receipts{}}
 }
 
 func (r request) deliverySubscribe(m *wire.DeliverySubscribe) {
@@ -92,6 +95,9 @@ func (l *ledger) settled(all []settling) {
 		l.changed(func(m store.Message) bool {
 			return s.TopicID == "" && m.Seq == s.Seq || s.TopicID != "" && m.TopicID == s.TopicID && m.Seq <= s.Seq
 		})
+		if s.TopicID != "" {
+			l.topicMoved(s.TopicID)
+		}
 	}
 }
 
@@ -151,6 +157,9 @@ func (b *Broker) tellLedger(ctx context.Context) {
 		}
 		for _, s := range b.ledger.takeDirty() {
 			b.tellSubscriber(s)
+		}
+		for _, w := range b.ledger.takeDue() {
+			b.tellReceipts(w)
 		}
 	}
 }

@@ -129,7 +129,7 @@ func (h *house) invite(terms InviteTerms) store.Invite {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	if err = h.db.CreateInvite(invite); err != nil {
+	if err = h.db.CreateInvite(invite, ""); err != nil {
 		h.t.Fatal(err)
 	}
 	return invite

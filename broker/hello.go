@@ -163,6 +163,7 @@ func (c *conn) bindClaim(h *wire.Hello, now time.Time) (store.Member, error) {
 		return member, err
 	}
 	c.b.yieldKey(h.MeshID, h.Pubkey)
+	c.b.joined(h.MeshID)
 	return c.b.db.MemberByKey(context.Background(), h.MeshID, h.Pubkey)
 }
 
@@ -293,6 +294,7 @@ func tidy(said wire.Client) wire.Client {
 	said.Channel = wire.CleanLine(said.Channel, wire.MaxNameLen)
 	said.Model = wire.CleanLine(said.Model, wire.MaxNameLen)
 	said.Groups = tidyGroups(said.Groups)
+	said.Capabilities = tidyWords(said.Capabilities)
 	return said
 }
 
@@ -323,7 +325,8 @@ func fromJSON(text string) (groups []wire.Group) {
 func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
 	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID) // before the write loop learns of the feed
-	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(), reqID) })
+	mesh := c.b.whereIs(p)
+	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(mesh), reqID) })
 	switch refusal {
 	case wire.Capacity:
 		c.presence = nil
@@ -340,6 +343,7 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	}
 	if !silent {
 		c.b.announce(p)
+		c.b.changed(p.meshID, wire.ChangedPeers)
 	}
 	if p.rekeyed && p.earned.Load() {
 		c.b.keepEarned(p) // the store knows the old key
@@ -366,13 +370,29 @@ func (b *Broker) announce(p *presence) {
 	b.tellOthers(p, wire.EventPeerJoined, event)
 }
 
-// ack is the hello_ack for p. Broker.mu is held.
-func (p *presence) ack() *wire.HelloAck {
+// whereIs returns the mesh of p if its hello asked for mesh events; others do not
+// pay for a look at it.
+func (b *Broker) whereIs(p *presence) (mesh store.Mesh) {
+	if !p.wants(wire.CapMeshEvents) {
+		return mesh
+	}
+	mesh, err := b.db.MeshByID(context.Background(), p.meshID)
+	if err != nil {
+		b.log.Warn("the name of a mesh could not be read", "mesh", p.meshID, "err", err)
+	}
+	return mesh
+}
+
+// ack is the hello_ack for p, with what whereIs found. Broker.mu is held.
+func (p *presence) ack(mesh store.Mesh) *wire.HelloAck {
 	ack := &wire.HelloAck{
 		PresenceID: p.id, MemberDisplayName: p.name,
 		MemberProfile: wire.MemberProfile{Groups: fromJSON(p.member.DefaultGroups), MessageMode: p.member.MessageMode},
 		MeshPolicy:    &wire.MeshPolicy{SelfEditable: wire.SelfEditable{Groups: true, RoleTag: true, DisplayName: true, MessageMode: true}},
 		Services:      []string{},
+	}
+	if mesh.ID != "" {
+		ack.MeshName, ack.MemberRole = mesh.Slug, mesh.RoleOf(p.member)
 	}
 	if ack.MemberProfile.Groups == nil {
 		ack.MemberProfile.Groups = []wire.Group{}

@@ -169,6 +169,7 @@ func (b *Broker) takeReport(s report) (pending bool) {
 	meant := b.meant(&s)
 	for _, p := range meant {
 		p.say(s.status, byHook, s.at)
+		b.changed(p.meshID, wire.ChangedPeers)
 	}
 	if len(meant) == 0 {
 		b.reports.keep(s)

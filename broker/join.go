@@ -36,6 +36,7 @@ func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
+		b.joined(joined.Mesh.ID)
 		b.log.Info("joined", "mesh", joined.Mesh.ID, "member", joined.Member.ID, "already", joined.Already)
 		writeJSON(w, http.StatusOK, joinResponse{OK: true, MemberID: joined.Member.ID, AlreadyMember: joined.Already})
 	case store.IsTrouble(err):
@@ -76,6 +77,12 @@ func (b *Broker) join(r *http.Request, body *joinRequest) (store.Joined, error) 
 	return b.db.Join(store.Joining{
 		MeshID: payload.MeshID, OwnerPubKey: payload.OwnerPubKey, Token: token.Token(), PubKey: body.PeerPubkey, DisplayName: name,
 	}, time.Now())
+}
+
+// joined says that a member came by an invite.
+func (b *Broker) joined(meshID string) {
+	b.changed(meshID, wire.ChangedMembers)
+	b.changed(meshID, wire.ChangedInvites)
 }
 
 var errInviteSignature = errors.New("invite_bad_signature")
@@ -126,6 +133,7 @@ func (b *Broker) postClaim(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
+	b.joined(joined.Mesh.ID)
 	writeJSON(w, http.StatusOK, claimResponse{
 		SealedRootKey: base64.RawURLEncoding.EncodeToString(sealed), MeshID: joined.Mesh.ID, MemberID: joined.Member.ID,
 		OwnerPubkey: joined.Mesh.OwnerPubKey, MeshSlug: joined.Mesh.Slug,

@@ -117,7 +117,7 @@ func (b *Broker) describe(asking *presence, copies []store.Copy) []wire.Copy {
 	for i, c := range copies {
 		list[i] = wire.Copy{
 			Name: c.Name, Pubkey: cmp.Or(c.SessionKey, c.PubKey), State: stateOf(c),
-			PushedAt: wire.OptionalTime(c.PushedAt), SettledAt: wire.OptionalTime(c.SettledAt),
+			PushedAt: wire.OptionalTime(c.PushedAt), SettledAt: wire.OptionalTime(c.SettledAt), Seen: c.Seen,
 		}
 		switch {
 		case c.Outcome == store.OutcomeAcked:

@@ -87,6 +87,7 @@ func (r request) ban(m *wire.Ban) {
 		return
 	}
 	r.b.attempt("enforce bans", r.b.enforceBans)
+	r.b.changed(r.presence.meshID, wire.ChangedMembers)
 	r.answer(&wire.BanAck{Banned: member.DisplayName})
 }
 
@@ -111,6 +112,7 @@ func (r request) unban(m *wire.Unban) {
 		r.moderationFailed(err, m.Target)
 		return
 	}
+	r.b.changed(r.presence.meshID, wire.ChangedMembers)
 	r.answer(&wire.UnbanAck{Unbanned: member.DisplayName})
 }
 
@@ -283,6 +285,7 @@ func (b *Broker) enforceBans() error {
 			c.out.add(wire.Encode(rejectRevoked.err, "")) // if there is room
 			c.drop(wire.Banned)
 		})
+		b.changed(p.meshID, wire.ChangedMembers)
 	}
 	return nil
 }

@@ -491,7 +491,7 @@ func (h *house) history(t *testing.T) []store.Message {
 	if err != nil {
 		t.Fatal(err)
 	}
-	all, err := h.db.History(t.Context(), topic.ID, "", 1<<20)
+	all, err := h.db.History(t.Context(), topic.ID, store.Page{Limit: 1 << 20})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -61,7 +61,9 @@ func (r request) setStats(m *wire.SetStats) {
 		r.fail(wire.InvalidArgs, "The stats must be a JSON object of at most 8 KiB.")
 		return
 	}
-	r.change(func(p *presence) { p.stats = m.Stats })
+	r.b.mu.Lock()
+	r.presence.stats = m.Stats // too often, and too small, to tell anybody
+	r.b.mu.Unlock()
 	r.presence.spoke.Store(true)
 	r.done()
 }
@@ -99,8 +101,9 @@ func (r request) leaveGroup(m *wire.LeaveGroup) {
 // change applies f to the presence while nobody else reads it.
 func (r request) change(f func(*presence)) {
 	r.b.mu.Lock()
-	defer r.b.mu.Unlock()
 	f(r.presence)
+	r.b.mu.Unlock()
+	r.b.changed(r.presence.meshID, wire.ChangedPeers)
 }
 
 // groupName cleans a group's name; the @ of an address does not belong to it.

@@ -242,6 +242,9 @@ func (b *Broker) end(p *presence) bool {
 	if present && told {
 		b.tellOthers(p, wire.EventPeerLeft, event)
 	}
+	if present {
+		b.changed(p.meshID, wire.ChangedPeers)
+	}
 	return present
 }
 

@@ -78,10 +78,11 @@ func (p *presence) become(status string, by source, at time.Time) {
 func (b *Broker) relax(now time.Time) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	for _, r := range b.rooms {
+	for meshID, r := range b.rooms {
 		for _, p := range r.all {
 			if p.status == wire.StatusWorking && now.Sub(p.since) >= b.cfg.Limits.WorkingTTL {
 				p.become(wire.StatusIdle, unsaid, now)
+				b.changed(meshID, wire.ChangedPeers)
 			}
 		}
 	}

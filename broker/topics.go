@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
+	"unicode/utf8"
 
 	"meshbox/broker/store"
 	"meshbox/broker/wire"
@@ -35,6 +37,9 @@ func (r request) topicCreate(m *wire.TopicCreate) {
 		r.topicFailed(err, m.Name, "this name is taken; choose another one")
 		return
 	}
+	if created {
+		r.b.changed(p.meshID, wire.ChangedTopics)
+	}
 	r.answer(&wire.TopicCreated{Topic: wire.TopicRef{ID: topic.ID, Name: topic.Name, Visibility: topic.Visibility}, Created: created})
 }
 
@@ -49,6 +54,7 @@ func (r request) topicList() {
 		response.Topics[i] = wire.TopicInfo{
 			ID: v.ID, Name: v.Name, Visibility: v.Visibility, MemberCount: v.Members, CreatedAt: wire.Time(v.CreatedAt),
 			Unread: v.Unread, LastMessageAt: wire.OptionalTime(v.LastMessageAt),
+			Role: v.Role, Mentions: v.Mentions, ReadUpToID: v.ReadUpTo, Encrypted: v.LastEncrypted,
 		}
 		if v.Description != "" {
 			response.Topics[i].Description = &v.Description
@@ -67,6 +73,7 @@ func (r request) topicJoin(m *wire.TopicJoin) {
 		r.topicFailed(err, m.Topic, "")
 		return
 	}
+	r.b.changed(r.presence.meshID, wire.ChangedTopics)
 	r.done()
 }
 
@@ -75,6 +82,7 @@ func (r request) topicLeave(m *wire.TopicLeave) {
 		r.topicFailed(err, m.Topic, "#general is where everybody is; it can not be left")
 		return
 	}
+	r.b.changed(r.presence.meshID, wire.ChangedTopics)
 	r.done()
 }
 
@@ -89,14 +97,35 @@ func (r request) topicInvite(m *wire.TopicInvite) {
 		r.topicFailed(err, m.Topic, "only a lead of the topic can add people to it")
 		return
 	}
+	r.b.changed(r.presence.meshID, wire.ChangedTopics)
 	r.done()
 }
 
+func (r request) topicDescribe(m *wire.TopicDescribe) {
+	p := r.presence
+	if err := r.b.db.DescribeTopic(p.meshID, p.member.ID, m.Topic, wire.CleanLine(m.Description, wire.MaxTextLen)); err != nil {
+		r.topicFailed(err, m.Topic, "only a lead of the topic, or who runs the mesh, can say what it is for")
+		return
+	}
+	r.b.changed(p.meshID, wire.ChangedTopics)
+	r.done()
+}
+
+// topicMarkRead tells the other connections of the member too: what one read
+// here is not unread there.
 func (r request) topicMarkRead(m *wire.TopicMarkRead) {
-	if err := r.b.db.MarkRead(r.presence.meshID, r.presence.member.ID, m.Topic, time.Now()); err != nil {
+	own := r.presence
+	topic, err := r.b.db.MarkRead(own.meshID, own.member.ID, m.Topic, m.MessageID, time.Now())
+	if errors.Is(err, store.ErrNoMessage) {
+		r.fail(wire.InvalidArgs, "The topic has no message with the id given as messageId.")
+		return
+	}
+	if err != nil {
 		r.topicFailed(err, m.Topic, "you are not in this topic; join it first")
 		return
 	}
+	r.b.ledger.topicMoved(topic.ID)
+	r.b.tellChange(own.meshID, []string{wire.ChangedTopics}, func(p *presence) bool { return p != own && p.member.ID == own.member.ID })
 	r.done()
 }
 
@@ -121,22 +150,26 @@ func (r request) topicMembers(m *wire.TopicMembers) {
 }
 
 func (r request) topicHistory(m *wire.TopicHistory) {
-	limit := m.Limit
-	switch {
-	case limit == 0:
-		limit = wire.DefaultHistory
-	case limit < 0 || limit > wire.MaxHistory:
-		r.fail(wire.InvalidArgs, fmt.Sprintf("The limit must be 1 to %d.", wire.MaxHistory))
+	limit, ok := r.pageLimit(m.Limit)
+	if !ok {
+		return
+	}
+	if named := len(slices.DeleteFunc([]string{m.BeforeID, m.AfterID, m.AroundID}, func(id string) bool { return id == "" })); named > 1 || named == 1 && m.IDs != nil {
+		r.fail(wire.InvalidArgs, "Give one of beforeId, afterId, aroundId and ids, or none for the newest messages.")
+		return
+	}
+	if len(m.IDs) > wire.MaxHistory {
+		r.fail(wire.InvalidArgs, fmt.Sprintf("At most %d ids fit one request.", wire.MaxHistory))
 		return
 	}
 	topic, ok := r.findTopic(m.Topic)
 	if !ok {
 		return
 	}
-	messages, err := r.b.db.History(context.Background(), topic.ID, m.BeforeID, limit)
+	messages, err := r.readHistory(topic.ID, m, limit)
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		r.fail(wire.InvalidArgs, "The topic has no message with the id given as beforeId.")
+		r.fail(wire.InvalidArgs, "The topic has no message with the id that was given.")
 		return
 	case err != nil:
 		r.storeFailed(err)
@@ -144,11 +177,72 @@ func (r request) topicHistory(m *wire.TopicHistory) {
 	}
 	response := &wire.TopicHistoryResponse{Topic: m.Topic, Messages: make([]wire.HistoryMessage, len(messages))}
 	for i, msg := range messages {
-		response.Messages[i] = wire.HistoryMessage{
-			ID: msg.ID, SenderPubkey: msg.SenderPubKey, SenderMemberID: msg.SenderMemberID, SenderName: msg.SenderName,
-			SenderPeerType: msg.SenderType, Nonce: msg.Nonce, Ciphertext: msg.Ciphertext, BodyVersion: msg.BodyVersion,
-			ReplyToID: msg.ReplyToID, CreatedAt: wire.Time(msg.CreatedAt), ClientMessageID: msg.ClientMessageID,
+		response.Messages[i] = historyMessage(msg)
+	}
+	r.answer(response)
+}
+
+func (r request) readHistory(topicID string, m *wire.TopicHistory, limit int) ([]store.Message, error) {
+	if m.IDs != nil {
+		return r.b.db.MessagesByID(context.Background(), topicID, m.IDs)
+	}
+	return r.b.db.History(context.Background(), topicID, store.Page{Before: m.BeforeID, After: m.AfterID, Around: m.AroundID, Limit: limit})
+}
+
+// pageLimit is how many messages a request asks for, or answers that it is too
+// many.
+func (r request) pageLimit(limit int) (int, bool) {
+	switch {
+	case limit == 0:
+		return wire.DefaultHistory, true
+	case limit < 0 || limit > wire.MaxHistory:
+		r.fail(wire.InvalidArgs, fmt.Sprintf("The limit must be 1 to %d.", wire.MaxHistory))
+		return 0, false
+	}
+	return limit, true
+}
+
+func historyMessage(m store.Message) wire.HistoryMessage {
+	return wire.HistoryMessage{
+		ID: m.ID, SenderPubkey: m.SenderPubKey, SenderMemberID: m.SenderMemberID, SenderName: m.SenderName,
+		SenderPeerType: m.SenderType, Nonce: m.Nonce, Ciphertext: m.Ciphertext, BodyVersion: m.BodyVersion,
+		ReplyToID: m.ReplyToID, CreatedAt: wire.Time(m.CreatedAt), ClientMessageID: m.ClientMessageID,
+	}
+}
+
+// topicSearch looks in one topic or in all that the member may see.
+func (r request) topicSearch(m *wire.TopicSearch) {
+	limit, ok := r.pageLimit(m.Limit)
+	if !ok {
+		return
+	}
+	if utf8.RuneCountInString(m.Query) > wire.MaxQueryLen {
+		r.fail(wire.InvalidArgs, fmt.Sprintf("A query has at most %d characters; look for fewer words.", wire.MaxQueryLen))
+		return
+	}
+	search := store.Search{MeshID: r.presence.meshID, MemberID: r.presence.member.ID, Query: m.Query, BeforeID: m.BeforeID, Limit: limit + 1}
+	if m.Topic != "" {
+		topic, ok := r.findTopic(m.Topic)
+		if !ok {
+			return
 		}
+		search.TopicID = topic.ID
+	}
+	found, err := r.b.db.Search(context.Background(), search)
+	switch {
+	case errors.Is(err, store.ErrNoWords):
+		r.fail(wire.InvalidArgs, "There is no word in the query; type letters or digits to look for.")
+		return
+	case errors.Is(err, store.ErrNotFound):
+		r.fail(wire.InvalidArgs, "There is no message with the id given as beforeId.")
+		return
+	case err != nil:
+		r.storeFailed(err)
+		return
+	}
+	response := &wire.TopicSearchResponse{Query: m.Query, More: len(found) > limit, Messages: []wire.SearchHit{}}
+	for _, msg := range found[:min(limit, len(found))] {
+		response.Messages = append(response.Messages, wire.SearchHit{HistoryMessage: historyMessage(msg), Topic: msg.TopicName})
 	}
 	r.answer(response)
 }

@@ -2,6 +2,8 @@ package broker
 
 import (
 	"fmt"
+	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -128,7 +130,7 @@ func TestTopicsOfAnotherMeshDoNotExist(t *testing.T) {
 	ann.wantUnsent("#"+other.ID, "x", wire.TargetNotFound)
 	ann.wantRefused(&wire.TopicHistory{Topic: other.ID}, wire.TopicNotFound)
 	ann.wantRefused(&wire.TopicJoin{Topic: other.ID}, wire.TopicNotFound)
-	if stored, err := h.db.History(t.Context(), other.ID, "", 10); err != nil || len(stored) != 0 {
+	if stored, err := h.db.History(t.Context(), other.ID, store.Page{Limit: 10}); err != nil || len(stored) != 0 {
 		t.Errorf("the other mesh's general has %v, %v", stored, err)
 	}
 }
@@ -205,5 +207,91 @@ func TestMentions(t *testing.T) {
 	}
 	if n := count(); n != 2 {
 		t.Errorf("%d notifications after a mention in the list, want 2", n)
+	}
+}
+
+func TestWhoLeadsSaysWhatATopicIsFor(t *testing.T) {
+	h := newHouse(t)
+	ann, bob, adam := h.arrive("ann"), h.arrive("bob"), h.arriveAdmin("adam")
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "deploys"})
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "secret", Visibility: wire.VisibilityPrivate})
+	ask[*wire.Ack](bob, &wire.TopicJoin{Topic: "deploys"})
+	description := func() *string {
+		for _, topic := range ask[*wire.TopicListResponse](bob, &wire.TopicList{}).Topics {
+			if topic.Name == "deploys" {
+				return topic.Description
+			}
+		}
+		return nil
+	}
+	ask[*wire.Ack](ann, &wire.TopicDescribe{Topic: "deploys", Description: "  what went\nout  "})
+	if d := description(); d == nil || *d != "what went out" {
+		t.Errorf("description %v", d)
+	}
+	bob.wantRefused(&wire.TopicDescribe{Topic: "deploys", Description: "mine"}, wire.Forbidden)
+	bob.wantRefused(&wire.TopicDescribe{Topic: "secret", Description: "mine"}, wire.TopicNotFound)
+	adam.wantRefused(&wire.TopicDescribe{Topic: "secret", Description: "mine"}, wire.TopicNotFound)
+	ask[*wire.Ack](adam, &wire.TopicDescribe{Topic: "deploys"})
+	if d := description(); d != nil {
+		t.Errorf("removed, but it is %q", *d)
+	}
+}
+
+func TestSearchOnTheWire(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.arrive("bob")
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "secret", Visibility: wire.VisibilityPrivate})
+	first := ann.say("#general", "The **importer** is green")
+	second := ann.say("#secret", "the importer key is under the mat")
+	found := ask[*wire.TopicSearchResponse](ann, &wire.TopicSearch{Query: "import"})
+	if len(found.Messages) != 2 || found.More || found.Messages[0].ID != second || found.Messages[0].Topic != "secret" || found.Messages[1].ID != first || found.Messages[1].SenderName != "ann" {
+		t.Errorf("ann found %+v", found)
+	}
+	found = ask[*wire.TopicSearchResponse](ann, &wire.TopicSearch{Query: "import", Limit: 1})
+	if len(found.Messages) != 1 || !found.More {
+		t.Errorf("one of two: %+v", found)
+	}
+	found = ask[*wire.TopicSearchResponse](ann, &wire.TopicSearch{Query: "import", Limit: 1, BeforeID: found.Messages[0].ID})
+	if len(found.Messages) != 1 || found.More || found.Messages[0].ID != first {
+		t.Errorf("the other one: %+v", found)
+	}
+	if found := ask[*wire.TopicSearchResponse](bob, &wire.TopicSearch{Query: "importer"}); len(found.Messages) != 1 || found.Messages[0].ID != first {
+		t.Errorf("bob found %+v", found)
+	}
+	bob.wantRefused(&wire.TopicSearch{Query: "importer", Topic: "secret"}, wire.TopicNotFound)
+	for _, m := range []wire.TopicSearch{{Query: ""}, {Query: "?!"}, {Query: strings.Repeat("x", 201)}, {Query: "x", Limit: 201}, {Query: "x", BeforeID: "nowhere"}} {
+		bob.wantRefused(&m, wire.InvalidArgs)
+	}
+}
+
+func TestHistoryOnTheWireGoesBothWays(t *testing.T) {
+	h := newHouse(t)
+	ann := h.arrive("ann")
+	var ids []string
+	for i := range 9 {
+		ids = append(ids, ann.say("#general", fmt.Sprint(i)))
+	}
+	page := func(m wire.TopicHistory) (got []string) {
+		m.Topic = "general"
+		for _, entry := range ask[*wire.TopicHistoryResponse](ann, &m).Messages {
+			got = append(got, entry.ID)
+		}
+		return got
+	}
+	for _, c := range []struct {
+		m    wire.TopicHistory
+		want []string
+	}{
+		{wire.TopicHistory{AfterID: ids[6]}, []string{ids[8], ids[7]}},
+		{wire.TopicHistory{AroundID: ids[4], Limit: 3}, []string{ids[5], ids[4], ids[3]}},
+		{wire.TopicHistory{IDs: []string{ids[2], "nowhere", ids[5]}}, []string{ids[5], ids[2]}},
+	} {
+		if got := page(c.m); !slices.Equal(got, c.want) {
+			t.Errorf("%+v: %v, want %v", c.m, got, c.want)
+		}
+	}
+	for _, m := range []wire.TopicHistory{{BeforeID: ids[1], AfterID: ids[2]}, {AroundID: ids[1], IDs: ids}, {AroundID: "nowhere"}, {IDs: make([]string, 201)}} {
+		m.Topic = "general"
+		ann.wantRefused(&m, wire.InvalidArgs)
 	}
 }

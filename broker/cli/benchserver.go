@@ -164,7 +164,7 @@ func (p *privateBroker) invite(ctx context.Context) (link string, err error) {
 	if err != nil {
 		return "", err
 	}
-	return p.url + "/join/" + invite.Token, db.CreateInvite(invite)
+	return p.url + "/join/" + invite.Token, db.CreateInvite(invite, "")
 }
 
 // benchFolder makes a folder for the data files of private brokers.

@@ -84,7 +84,7 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 	if err != nil {
 		return err
 	}
-	if err := db.CreateInvite(made); err != nil {
+	if err := db.CreateInvite(made, ""); err != nil {
 		return err
 	}
 	return a.printInvite(describe(made, mesh, publicURL), f)

@@ -166,16 +166,9 @@ func (a *app) memberList(ctx context.Context, f *dataFlags) error {
 
 func entryOf(m store.Member, mesh store.Mesh) memberEntry {
 	return memberEntry{
-		Name: m.DisplayName, ID: m.ID, Pubkey: m.PubKey, Role: memberRole(m, mesh), JoinedAt: wire.Time(m.JoinedAt),
+		Name: m.DisplayName, ID: m.ID, Pubkey: m.PubKey, Role: mesh.RoleOf(m), JoinedAt: wire.Time(m.JoinedAt),
 		LastSeenAt: wire.OptionalTime(m.LastSeenAt), RevokedAt: wire.OptionalTime(m.RevokedAt),
 	}
-}
-
-func memberRole(m store.Member, mesh store.Mesh) string {
-	if m.ID == mesh.OwnerMemberID {
-		return "owner"
-	}
-	return m.Role
 }
 
 // shortKey is enough of a key to tell it from others at a glance.

@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"regexp"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -87,11 +86,8 @@ func (a *app) meshCreateCommand() *cobra.Command {
 	return c
 }
 
-// meshName is what a mesh may be called.
-var meshName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
-
 func (a *app) meshCreate(ctx context.Context, f *dataFlags, name string) error {
-	if !meshName.MatchString(name) {
+	if !store.ValidMeshName(name) {
 		return usagef("the name %q must be 1 to 31 of a-z, 0-9 and -, and start with a letter or digit", name)
 	}
 	db, err := f.open()

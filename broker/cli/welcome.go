@@ -86,7 +86,7 @@ func ownerInvite(ctx context.Context, db *store.DB, mesh store.Mesh, publicURL s
 	if invite, err = broker.NewInvite(mesh, publicURL, broker.OwnerTerms, time.Now()); err != nil {
 		return invite, err
 	}
-	return invite, db.CreateInvite(invite)
+	return invite, db.CreateInvite(invite, "")
 }
 
 // inviteLine is the command that makes an invite from where the person is.

@@ -24,13 +24,16 @@ import (
 // The events of the chain.
 const (
 	EventMeshCreated        = "mesh_created"
+	EventMeshRenamed        = "mesh_renamed"
 	EventInviteCreated      = "invite_created"
+	EventInviteRevoked      = "invite_revoked"
 	EventMemberJoined       = "member_joined"
 	EventMemberRevoked      = "member_revoked"
 	EventMemberRestored     = "member_restored"
 	EventMemberKicked       = "member_kicked"
 	EventMemberDisconnected = "member_disconnected"
 	EventTopicCreated       = "topic_created"
+	EventTopicDescribed     = "topic_described"
 	EventTopicJoined        = "topic_joined"
 	EventTopicLeft          = "topic_left"
 	EventTopicInvited       = "topic_invited"

@@ -14,6 +14,7 @@ import (
 var (
 	ErrNotFound  = errors.New("not found")
 	ErrNoMember  = errors.New("no such member")
+	ErrNoMessage = errors.New("no such message")
 	ErrExists    = errors.New("exists already")
 	ErrBusy      = errors.New("the data file is locked by another program; try again in a moment")
 	ErrFull      = errors.New("the disk is full; free some space")

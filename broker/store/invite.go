@@ -27,23 +27,94 @@ type Invite struct {
 	RevokedAt   time.Time // zero: valid
 }
 
-// CreateInvite adds an invite.
-func (db *DB) CreateInvite(i Invite) error {
-	return db.Update(func(tx *Tx) error { return tx.insertInvite(i) })
+// CreateInvite adds an invite. by is the id of the member who makes it, "" the
+// operator. ErrForbidden unless that one may.
+func (db *DB) CreateInvite(i Invite, by string) error {
+	return db.Update(func(tx *Tx) error {
+		actor, name, err := tx.moderator(Moderation{MeshID: i.MeshID, By: by})
+		if err != nil {
+			return err
+		}
+		return tx.insertInvite(i, actor, name)
+	})
 }
 
 // insertInvite adds an invite. The audit chain names it by its id: code and
 // token are secrets.
-func (tx *Tx) insertInvite(i Invite) error {
+func (tx *Tx) insertInvite(i Invite, actor, by string) error {
 	err := tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
 		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
 		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli())
 	if err != nil {
 		return err
 	}
-	return tx.audit(i.MeshID, EventInviteCreated, ActorOperator, map[string]any{
+	return tx.auditInvite(EventInviteCreated, i, actor, by)
+}
+
+func (tx *Tx) auditInvite(event string, i Invite, actor, by string) error {
+	payload := map[string]any{
 		"inviteId": i.ID, "label": i.Label, "role": i.Role, "uses": i.MaxUses, "expiresAt": i.ExpiresAt.UTC().Format(time.RFC3339),
+	}
+	if by != "" {
+		payload["by"] = by
+	}
+	return tx.audit(i.MeshID, event, actor, payload)
+}
+
+// InviteUse is an invite and who joined by it.
+type InviteUse struct {
+	Invite
+	Joined []Member // oldest first; places that still wait for their key included
+}
+
+// Invites returns the newest invites of a mesh, at most limit, newest first. The
+// mesh's first link is not among them: who uses it owns the mesh, and that is
+// between the operator and the terminal.
+func (db *DB) Invites(ctx context.Context, meshID string, limit int) (all []InviteUse, err error) {
+	place := map[string]int{} // by invite id
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		i, err := scanInvite(rows.Scan)
+		place[i.ID] = len(all)
+		all = append(all, InviteUse{Invite: i})
+		return err
+	}, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ? AND NOT grants_owner ORDER BY created_at DESC, id DESC LIMIT ?`, meshID, limit)
+	if err != nil {
+		return nil, err
+	}
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var inviteID string
+		m, err := scanMember(func(dst ...any) error { return rows.Scan(append(dst, &inviteID)...) })
+		if at, ok := place[inviteID]; ok {
+			all[at].Joined = append(all[at].Joined, m)
+		}
+		return err
+	}, `SELECT `+memberColumns+`, invite_id FROM member WHERE mesh_id = ? AND invite_id IS NOT NULL ORDER BY joined_at, id`, meshID)
+	return all, err
+}
+
+// RevokeInvite withdraws the invite named by its id or code: nobody can join by
+// it any more. It returns the invite, and false if it was withdrawn before.
+// Errors: ErrForbidden unless by ("" is the operator) may do it, ErrNotFound.
+func (db *DB) RevokeInvite(meshID, by, ref string, now time.Time) (i Invite, changed bool, err error) {
+	err = db.Update(func(tx *Tx) error {
+		actor, name, err := tx.moderator(Moderation{MeshID: meshID, By: by})
+		if err != nil {
+			return err
+		}
+		i, err = scanInvite(func(dst ...any) error {
+			return tx.scan(dst, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ?1 AND (id = ?2 OR code = ?2) AND (?3 = '' OR NOT grants_owner)`, meshID, ref, by)
+		})
+		if err != nil {
+			return err
+		}
+		revoked, err := tx.execCount(`UPDATE invite SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`, now.UnixMilli(), i.ID)
+		if changed = revoked == 1; err != nil || !changed {
+			return err
+		}
+		i.RevokedAt = now
+		return tx.auditInvite(EventInviteRevoked, i, actor, name)
 	})
+	return i, changed, err
 }
 
 const inviteColumns = `id, mesh_id, code, token, role, label, grants_owner, max_uses, uses, created_at, expires_at, revoked_at`

@@ -11,6 +11,7 @@ import (
 const (
 	RoleMember = "member"
 	RoleAdmin  = "admin"
+	RoleOwner  = "owner" // see Mesh.RoleOf
 )
 
 // Member is one key that may say hello to one mesh. JSON fields hold the text

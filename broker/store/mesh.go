@@ -3,6 +3,7 @@ package store
 import (
 	"context"
 	"database/sql"
+	"regexp"
 	"time"
 )
 
@@ -16,6 +17,21 @@ type Mesh struct {
 	OwnerMemberID string // "" until the mesh's first link was used
 	CreatedAt     time.Time
 }
+
+// RoleOf is what a member is in the mesh: owner, admin or member.
+func (m Mesh) RoleOf(member Member) string {
+	if member.ID == m.OwnerMemberID {
+		return RoleOwner
+	}
+	return member.Role
+}
+
+// meshName is what a mesh may be called.
+var meshName = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,30}$`)
+
+// ValidMeshName reports whether name is 1 to 31 of a-z, 0-9 and -, and starts
+// with a letter or digit.
+func ValidMeshName(name string) bool { return meshName.MatchString(name) }
 
 // FirstMesh is what a new data file begins with: a mesh and its invites.
 type FirstMesh struct {
@@ -46,11 +62,35 @@ func (tx *Tx) createMesh(first FirstMesh) error {
 		return err
 	}
 	for _, invite := range first.Invites {
-		if err := tx.insertInvite(invite); err != nil {
+		if err := tx.insertInvite(invite, ActorOperator, ""); err != nil {
 			return err
 		}
 	}
 	return nil
+}
+
+// RenameMesh gives a mesh another name. Links made before go on working, under
+// the old one. Errors: ErrForbidden unless by ("" is the operator) may moderate,
+// ErrExists if the name is taken.
+func (db *DB) RenameMesh(meshID, by, slug string) error {
+	return db.Update(func(tx *Tx) error {
+		actor, name, err := tx.moderator(Moderation{MeshID: meshID, By: by})
+		if err != nil {
+			return err
+		}
+		var before string
+		if err := tx.row(&before, `SELECT slug FROM mesh WHERE id = ?`, meshID); err != nil || before == slug {
+			return err
+		}
+		if err := tx.exec(`UPDATE mesh SET slug = ? WHERE id = ?`, slug, meshID); err != nil {
+			return err
+		}
+		payload := map[string]any{"from": before, "to": slug}
+		if name != "" {
+			payload["by"] = name
+		}
+		return tx.audit(meshID, EventMeshRenamed, actor, payload)
+	})
 }
 
 // ensureGeneral makes sure that the mesh has #general; it is idempotent through

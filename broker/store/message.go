@@ -1,9 +1,11 @@
 package store
 
 import (
+	"cmp"
 	"context"
 	"database/sql"
 	"errors"
+	"slices"
 	"strings"
 	"time"
 )
@@ -129,7 +131,10 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 			return result, err
 		}
 	}
-	if err = tx.address(p, &result); err != nil && !isDatabaseError(err) {
+	if err = tx.index(p); err == nil {
+		err = tx.address(p, &result)
+	}
+	if err != nil && !isDatabaseError(err) {
 		err = databaseError{err} // the message is written: only the whole can be undone
 	}
 	return result, err
@@ -273,28 +278,80 @@ func (tx *Tx) mention(p *Post, name string) error {
 	return nil
 }
 
-// History returns messages of a topic, newest first: at most limit, and only
-// those older than the message beforeID if that is given. ErrNotFound if the
-// topic has no such message.
-func (db *DB) History(ctx context.Context, topicID, beforeID string, limit int) (all []Message, err error) {
-	before := int64(1<<63 - 1)
-	if beforeID != "" {
-		if err := db.row(ctx, &before, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, beforeID, topicID); err != nil {
+// newestPossible is a seq that no message reaches.
+const newestPossible = int64(1<<63 - 1)
+
+// Page says which messages of a topic are asked for: at most one of Before,
+// After and Around is set, each the id of a message; without, the newest.
+type Page struct {
+	Before string // only older ones, the newest of them
+	After  string // only newer ones, the oldest of them
+	Around string // this one, and as many older as newer ones
+	Limit  int
+}
+
+// History returns messages of a topic, newest first. ErrNotFound if the topic
+// has no such message as the page names.
+func (db *DB) History(ctx context.Context, topicID string, page Page) (all []Message, err error) {
+	seq := newestPossible
+	if id := page.Before + page.After + page.Around; id != "" {
+		if err := db.row(ctx, &seq, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, id, topicID); err != nil {
 			return nil, err
 		}
 	}
+	older, newer := page.Limit, 0
+	switch {
+	case page.After != "":
+		older, newer = 0, page.Limit
+	case page.Around != "":
+		older, newer = page.Limit-page.Limit/2-1, page.Limit/2
+	}
+	for _, part := range []struct {
+		where string
+		limit int
+	}{
+		{`x.seq > ?2 ORDER BY x.seq`, newer},
+		{`x.seq = ?2`, min(1, len(page.Around))},
+		{`x.seq < ?2 ORDER BY x.seq DESC`, older},
+	} {
+		if part.limit == 0 {
+			continue
+		}
+		found, err := db.historyWhere(ctx, `x.topic_id = ?1 AND `+part.where+` LIMIT ?3`, topicID, seq, part.limit)
+		if err != nil {
+			return nil, err
+		}
+		all = append(all, found...)
+	}
+	slices.SortFunc(all, func(a, b Message) int { return cmp.Compare(b.Seq, a.Seq) })
+	return all, nil
+}
+
+// MessagesByID returns those of the messages ids that are in the topic, newest
+// first.
+func (db *DB) MessagesByID(ctx context.Context, topicID string, ids []string) ([]Message, error) {
+	return db.historyWhere(ctx, `x.topic_id = ?1 AND x.id IN (SELECT value FROM json_each(?2)) ORDER BY x.seq DESC`, topicID, toJSON(ids))
+}
+
+func (db *DB) historyWhere(ctx context.Context, where string, args ...any) (all []Message, err error) {
 	err = db.rows(ctx, func(rows *sql.Rows) error {
-		var m Message
-		var created int64
-		err := rows.Scan(&m.Seq, &m.ID, &m.SenderMemberID, &m.SenderPubKey, &m.SenderName, &m.SenderType, &m.Nonce,
-			&m.Ciphertext, &m.BodyVersion, &m.ReplyToID, &m.ClientMessageID, &created)
-		m.CreatedAt = time.UnixMilli(created)
+		m, err := scanHistory(rows)
 		all = append(all, m)
 		return err
-	}, `SELECT seq, id, sender_member_id, sender_pubkey, sender_name, coalesce(sender_type, ''), nonce, ciphertext,
-		body_version, coalesce(reply_to_id, ''), coalesce(client_message_id, ''), created_at
-		FROM message WHERE topic_id = ? AND seq < ? ORDER BY seq DESC LIMIT ?`, topicID, before, limit)
+	}, `SELECT `+historyColumns+` FROM message x JOIN topic t ON t.id = x.topic_id WHERE `+where, args...)
 	return all, err
+}
+
+// historyColumns are what history shows of a message x of topic t.
+const historyColumns = `x.seq, x.id, x.topic_id, t.name, x.sender_member_id, x.sender_pubkey, x.sender_name, coalesce(x.sender_type, ''),
+	x.nonce, x.ciphertext, x.body_version, coalesce(x.reply_to_id, ''), coalesce(x.client_message_id, ''), x.created_at`
+
+func scanHistory(rows *sql.Rows) (m Message, err error) {
+	var created int64
+	err = rows.Scan(&m.Seq, &m.ID, &m.TopicID, &m.TopicName, &m.SenderMemberID, &m.SenderPubKey, &m.SenderName, &m.SenderType,
+		&m.Nonce, &m.Ciphertext, &m.BodyVersion, &m.ReplyToID, &m.ClientMessageID, &created)
+	m.CreatedAt = time.UnixMilli(created)
+	return m, err
 }
 
 // CountNotifications returns how many unread notifications a member has.

@@ -260,7 +260,7 @@ func TestHistoryIsNotPruned(t *testing.T) {
 	if n := h.prune(Retention{Age: time.Millisecond, Rows: 1}); n != 1 {
 		t.Errorf("%d went, want the direct one alone", n)
 	}
-	if history, err := h.History(t.Context(), posted.TopicID, "", 10); err != nil || len(history) != 2 {
+	if history, err := h.History(t.Context(), posted.TopicID, Page{Limit: 10}); err != nil || len(history) != 2 {
 		t.Errorf("history has %d messages, %v; want 2", len(history), err)
 	}
 	if n := h.count(`SELECT count(*) FROM delivery WHERE seq = ? AND outcome = 'dropped_by_grant'`, posted.Seq); n != 1 {

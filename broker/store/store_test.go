@@ -52,7 +52,7 @@ func addMember(t testing.TB, db *DB, meshID, name string) Member {
 	t.Helper()
 	now := time.Now()
 	invite := Invite{ID: NewID(), MeshID: meshID, Code: NewCode(), Token: NewID(), Role: RoleMember, MaxUses: 1, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}
-	if err := db.CreateInvite(invite); err != nil {
+	if err := db.CreateInvite(invite, ""); err != nil {
 		t.Fatal(err)
 	}
 	joined, err := db.Join(Joining{MeshID: meshID, OwnerPubKey: strings.Repeat("a", 64), Token: invite.Token, PubKey: keyOf(name), DisplayName: name}, now)
@@ -142,7 +142,7 @@ func TestInviteUsesAreConsumedAtomically(t *testing.T) {
 	db, meshID := newDB(t)
 	now := time.Now()
 	const uses, tries = 5, 40
-	if err := db.CreateInvite(Invite{ID: NewID(), MeshID: meshID, Code: NewCode(), Token: "five", Role: RoleMember, MaxUses: uses, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}); err != nil {
+	if err := db.CreateInvite(Invite{ID: NewID(), MeshID: meshID, Code: NewCode(), Token: "five", Role: RoleMember, MaxUses: uses, CreatedAt: now, ExpiresAt: now.Add(time.Hour)}, ""); err != nil {
 		t.Fatal(err)
 	}
 	var wg sync.WaitGroup
@@ -220,7 +220,7 @@ func TestRepeatedClientMessageIDIsOneMessage(t *testing.T) {
 	if _, posted, err := post(db, p); err != nil || posted.Duplicate {
 		t.Errorf("a day later: duplicate %v err %v; want a new message", posted.Duplicate, err)
 	}
-	messages, _ := db.History(t.Context(), first.TopicID, "", 10)
+	messages, _ := db.History(t.Context(), first.TopicID, Page{Limit: 10})
 	if len(messages) != 2 {
 		t.Errorf("%d messages stored, want 2", len(messages))
 	}

@@ -27,7 +27,10 @@ type TopicView struct {
 	Role          string // the member's: lead, member, observer, or "" outside
 	Members       int
 	Unread        int       // at most MaxUnread
+	Mentions      int       // of them, those that mention the member
+	ReadUpTo      string    // id of the newest message that the member has read, "" if there is none
 	LastMessageAt time.Time // zero: none yet
+	LastEncrypted bool      // the newest message is encrypted to a topic key
 }
 
 // MaxUnread bounds what counting unread messages may cost.
@@ -54,7 +57,8 @@ func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicV
 		var v TopicView
 		var created int64
 		var last sql.NullInt64
-		err := rows.Scan(&v.ID, &v.Name, &v.Description, &v.Visibility, &created, &v.Role, &v.Members, &v.Unread, &last)
+		err := rows.Scan(&v.ID, &v.Name, &v.Description, &v.Visibility, &created, &v.Role, &v.Members, &v.Unread, &v.Mentions,
+			&v.ReadUpTo, &last, &v.LastEncrypted)
 		v.MeshID, v.CreatedAt, v.LastMessageAt = meshID, time.UnixMilli(created), instant(last)
 		all = append(all, v)
 		return err
@@ -62,7 +66,10 @@ func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicV
 		(SELECT count(*) FROM topic_member x JOIN member m ON m.id = x.member_id WHERE x.topic_id = t.id AND m.revoked_at IS NULL),
 		CASE WHEN tm.member_id IS NULL THEN 0 ELSE (SELECT count(*) FROM
 			(SELECT 1 FROM message WHERE topic_id = t.id AND seq > tm.read_seq AND sender_member_id <> tm.member_id LIMIT ?3)) END,
-		(SELECT created_at FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1)
+		(SELECT count(*) FROM notification n WHERE n.member_id = tm.member_id AND n.topic_id = t.id AND n.read_at IS NULL),
+		coalesce((SELECT id FROM message WHERE topic_id = t.id AND seq <= tm.read_seq ORDER BY seq DESC LIMIT 1), ''),
+		(SELECT created_at FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1),
+		coalesce((SELECT body_version FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1), 1) = 2
 	FROM topic t LEFT JOIN topic_member tm ON tm.topic_id = t.id AND tm.member_id = ?2
 	WHERE t.mesh_id = ?1 AND `+visible+`
 	ORDER BY t.name <> 'general', t.name`, meshID, memberID, MaxUnread)
@@ -200,21 +207,57 @@ func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
 		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
 }
 
-// MarkRead moves a member's read mark to the newest message of a topic.
-// ErrForbidden if it is not in it.
-func (db *DB) MarkRead(meshID, memberID, ref string, now time.Time) error {
+// DescribeTopic says what a topic is for. ErrForbidden unless by is a lead of it
+// or may moderate the mesh.
+func (db *DB) DescribeTopic(meshID, by, ref, description string) error {
 	return db.Update(func(tx *Tx) error {
-		t, role, err := tx.topic(meshID, memberID, ref)
+		t, role, err := tx.topic(meshID, by, ref)
 		if err != nil {
+			return err
+		}
+		if role != "lead" {
+			if _, _, err := tx.moderator(Moderation{MeshID: meshID, By: by}); err != nil {
+				return err
+			}
+		}
+		changed, err := tx.execCount(`UPDATE topic SET description = ?1 WHERE id = ?2 AND description IS NOT ?1`, orNull(description), t.ID)
+		if err != nil || changed == 0 {
+			return err
+		}
+		return tx.auditTopic(EventTopicDescribed, t, by, nil)
+	})
+}
+
+// MarkRead moves a member's read mark forward, to the message upTo or, if that
+// is "", to the newest of the topic; mentions up to there are read too. It
+// returns the topic. Errors: ErrForbidden if the member is not in it, ErrNotFound
+// if there is no such topic, ErrNoMessage no such message in it.
+func (db *DB) MarkRead(meshID, memberID, ref, upTo string, now time.Time) (t Topic, err error) {
+	err = db.Update(func(tx *Tx) error {
+		var role string
+		if t, role, err = tx.topic(meshID, memberID, ref); err != nil {
 			return err
 		}
 		if role == "" {
 			return ErrForbidden
 		}
-		return tx.exec(`UPDATE topic_member SET last_read_at = ?1,
-			read_seq = coalesce((SELECT max(seq) FROM message WHERE topic_id = ?2), read_seq)
-			WHERE topic_id = ?2 AND member_id = ?3`, now.UnixMilli(), t.ID, memberID)
+		var seq int64
+		err := tx.row(&seq, `SELECT seq FROM message WHERE topic_id = ?1 AND (id = ?2 OR ?2 = '') ORDER BY seq DESC LIMIT 1`, t.ID, upTo)
+		if errors.Is(err, ErrNotFound) && upTo != "" {
+			return ErrNoMessage
+		}
+		if err != nil && !errors.Is(err, ErrNotFound) {
+			return err
+		}
+		err = tx.exec(`UPDATE topic_member SET last_read_at = ?1, read_seq = max(read_seq, ?2) WHERE topic_id = ?3 AND member_id = ?4`,
+			now.UnixMilli(), seq, t.ID, memberID)
+		if err != nil {
+			return err
+		}
+		return tx.exec(`UPDATE notification SET read_at = ?1 WHERE member_id = ?2 AND topic_id = ?3 AND read_at IS NULL
+			AND (SELECT seq FROM message m WHERE m.id = message_id) <= ?4`, now.UnixMilli(), memberID, t.ID, seq)
 	})
+	return t, err
 }
 
 // TopicMembers returns the active members of a topic in the order they came.

@@ -20,6 +20,7 @@ const (
 	MaxGroups     = 32   // groups of one presence
 	MaxMentions   = 16   // mentions of one message
 	MaxObject     = 8 << 10
+	MaxQueryLen   = 200 // characters of a search
 
 	DefaultHistory = 50  // messages of one topic_history answer
 	MaxHistory     = 200 // messages of one topic_history answer

@@ -28,11 +28,19 @@ var requests = table(
 	func() Message { return new(TopicMarkRead) },
 	func() Message { return new(TopicMembers) },
 	func() Message { return new(TopicHistory) },
+	func() Message { return new(TopicDescribe) },
+	func() Message { return new(TopicSearch) },
+	func() Message { return new(TopicReceipts) },
 	func() Message { return new(Disconnect) },
 	func() Message { return new(Kick) },
 	func() Message { return new(Ban) },
 	func() Message { return new(Unban) },
 	func() Message { return new(ListBans) },
+	func() Message { return new(InviteCreate) },
+	func() Message { return new(InviteList) },
+	func() Message { return new(InviteRevoke) },
+	func() Message { return new(MemberList) },
+	func() Message { return new(MeshRename) },
 	func() Message { return new(AuditQuery) },
 	func() Message { return new(AuditVerify) },
 )
@@ -60,8 +68,9 @@ type Client struct {
 
 // Capabilities of a hello that meshbox knows.
 const (
-	CapClientAck = "client_ack" // it acks every push
-	CapNoLease   = "no_lease"   // (ours) its presence ends with its connection: a command that asks and leaves
+	CapClientAck  = "client_ack"  // it acks every push
+	CapNoLease    = "no_lease"    // (ours) its presence ends with its connection: a command that asks and leaves
+	CapMeshEvents = "mesh_events" // (ours) it wants mesh_changed, and to know in the hello_ack where it is and as what
 )
 
 // Hello is a member proving its key (protocol section 2).
@@ -220,9 +229,11 @@ type TopicInvite struct {
 	Role   string `json:"role,omitempty"`
 }
 
-// TopicMarkRead moves one's read mark to the newest message.
+// TopicMarkRead moves one's read mark forward: to a message, or to the newest.
+// Mentions up to there count as read.
 type TopicMarkRead struct {
-	Topic string `json:"topic"`
+	Topic     string `json:"topic"`
+	MessageID string `json:"messageId,omitempty"` // (ours) "": the newest, also one that nobody has been shown yet
 }
 
 // TopicMembers asks who is in a topic.
@@ -230,11 +241,40 @@ type TopicMembers struct {
 	Topic string `json:"topic"`
 }
 
-// TopicHistory asks for messages, newest first, older than BeforeID if given.
+// TopicHistory asks for messages, newest first. At most one of the ids may be
+// given; without, the newest are meant.
 type TopicHistory struct {
-	Topic    string `json:"topic"`
+	Topic    string   `json:"topic"`
+	Limit    int      `json:"limit,omitempty"`    // 1–200, default 50
+	BeforeID string   `json:"beforeId,omitempty"` // older ones than this
+	AfterID  string   `json:"afterId,omitempty"`  // (ours) newer ones than this, the oldest of them
+	AroundID string   `json:"aroundId,omitempty"` // (ours) this one, and as many before as after it
+	IDs      []string `json:"ids,omitempty"`      // (ours) these, as far as the topic has them; at most 200
+}
+
+// TopicDescribe says what a topic is for; for its leads, and for who may moderate
+// the mesh. Answered by an Ack (ours).
+type TopicDescribe struct {
+	Topic       string `json:"topic"`
+	Description string `json:"description"` // one line, at most 2000 characters; "" removes it
+}
+
+// TopicSearch looks for words in messages that are not encrypted, in one topic or
+// in all that one may see. All words must be there, each as a whole or as the
+// beginning of one, in any case; what stands between double quotes must be there
+// as it is (ours).
+type TopicSearch struct {
+	Query    string `json:"query"`           // at most 200 characters
+	Topic    string `json:"topic,omitempty"` // id or name; "": all
 	Limit    int    `json:"limit,omitempty"` // 1–200, default 50
 	BeforeID string `json:"beforeId,omitempty"`
+}
+
+// TopicReceipts asks how far one's own newest messages in a topic got, now and
+// with each change: every answer carries the same _reqId, until the connection
+// ends or asks for another topic (ours).
+type TopicReceipts struct {
+	Topic string `json:"topic"`
 }
 
 // Disconnect closes all connections of a peer, which may come back. Target, here
@@ -297,6 +337,9 @@ func (*TopicInvite) Type() string       { return "topic_invite" }
 func (*TopicMarkRead) Type() string     { return "topic_mark_read" }
 func (*TopicMembers) Type() string      { return "topic_members" }
 func (*TopicHistory) Type() string      { return "topic_history" }
+func (*TopicDescribe) Type() string     { return "topic_describe" }
+func (*TopicSearch) Type() string       { return "topic_search" }
+func (*TopicReceipts) Type() string     { return "topic_receipts" }
 func (*Disconnect) Type() string        { return "disconnect" }
 func (*Kick) Type() string              { return "kick" }
 func (*Ban) Type() string               { return "ban" }

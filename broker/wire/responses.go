@@ -16,11 +16,16 @@ var responses = table(
 	func() Message { return new(TopicListResponse) },
 	func() Message { return new(TopicMembersResponse) },
 	func() Message { return new(TopicHistoryResponse) },
+	func() Message { return new(TopicSearchResponse) },
+	func() Message { return new(TopicReceiptsResponse) },
 	func() Message { return new(DisconnectAck) },
 	func() Message { return new(KickAck) },
 	func() Message { return new(BanAck) },
 	func() Message { return new(UnbanAck) },
 	func() Message { return new(ListBansResult) },
+	func() Message { return new(InviteCreated) },
+	func() Message { return new(InviteListResponse) },
+	func() Message { return new(MemberListResponse) },
 	func() Message { return new(AuditResult) },
 	func() Message { return new(AuditVerifyResult) },
 )
@@ -37,6 +42,10 @@ type HelloAck struct {
 	RestoredGroups    []Group         `json:"restoredGroups,omitempty"`
 	RestoredStats     json.RawMessage `json:"restoredStats,omitempty"`
 	Services          []string        `json:"services"`
+
+	// For who asked for mesh events (ours).
+	MeshName   string `json:"meshName,omitempty"`
+	MemberRole string `json:"memberRole,omitempty"` // owner, admin or member
 }
 
 // MemberProfile is the part of a member that an administrator sets.
@@ -128,6 +137,7 @@ type Copy struct {
 	State     string  `json:"state"`               // (ours) and so is what follows
 	PushedAt  *string `json:"pushedAt,omitempty"`  // first handed to a connection
 	SettledAt *string `json:"settledAt,omitempty"` // acked, expired or dropped
+	Seen      bool    `json:"seen,omitempty"`      // its read mark is past it; of who never sets one: it was acked
 }
 
 // DeliveryStatus answers delivery_subscribe with all copies, and then comes with
@@ -152,6 +162,23 @@ const (
 	EventPeerLeft     = "peer_left"
 	EventPeerVisible  = "peer_visible"
 	EventPeerHidden   = "peer_hidden"
+	EventMeshChanged  = "mesh_changed" // (ours) for who asked for mesh events
+)
+
+// MeshChange is the eventData of mesh_changed: of what the broker would now
+// answer otherwise than a moment ago. It carries nothing itself, so that many
+// changes are one event, and what one may not see is not told.
+type MeshChange struct {
+	What []string `json:"what"` // ChangedPeers and so on, each once
+}
+
+// What may have changed.
+const (
+	ChangedPeers   = "peers"   // list_peers
+	ChangedTopics  = "topics"  // topic_list, and topic_members of some
+	ChangedMembers = "members" // member_list, and topic_members of general
+	ChangedInvites = "invites" // invite_list
+	ChangedMesh    = "mesh"    // the mesh's name
 )
 
 // PeerEvent is the eventData of presence events.
@@ -215,8 +242,12 @@ type TopicInfo struct {
 	Visibility    string  `json:"visibility"`
 	MemberCount   int     `json:"memberCount"`
 	CreatedAt     string  `json:"createdAt"`
-	Unread        int     `json:"unread"`        // (ours) 0 where one is no member
-	LastMessageAt *string `json:"lastMessageAt"` // (ours)
+	Unread        int     `json:"unread"`               // (ours) 0 where one is no member; at most 1000
+	LastMessageAt *string `json:"lastMessageAt"`        // (ours)
+	Role          string  `json:"role,omitempty"`       // (ours) one's own; "": one is not in it
+	Mentions      int     `json:"mentions,omitempty"`   // (ours) unread ones of oneself
+	ReadUpToID    string  `json:"readUpToId,omitempty"` // (ours) the newest message that one has read
+	Encrypted     bool    `json:"encrypted,omitempty"`  // (ours) the newest message has body version 2: the broker can not read it
 }
 
 // TopicMembersResponse answers topic_members.
@@ -257,6 +288,36 @@ type HistoryMessage struct {
 	// ClientMessageID lets a sender recognise its own message in history when
 	// the ack was lost with the connection (ours).
 	ClientMessageID string `json:"client_message_id,omitempty"`
+}
+
+// TopicSearchResponse answers topic_search, newest first. More says that older
+// ones match too: ask again with the id of the last one as beforeId.
+type TopicSearchResponse struct {
+	Query    string      `json:"query"`
+	Messages []SearchHit `json:"messages"`
+	More     bool        `json:"more"`
+}
+
+// SearchHit is a message that was looked for.
+type SearchHit struct {
+	HistoryMessage
+	Topic string `json:"topic"` // its name
+}
+
+// TopicReceiptsResponse answers topic_receipts with one's newest messages (at
+// most 50), and then comes with those whose numbers changed.
+type TopicReceiptsResponse struct {
+	Topic    string    `json:"topic"`
+	Receipts []Receipt `json:"receipts"`
+}
+
+// Receipt says how far one message got. Seen is at most Acked, and that at most
+// Recipients; message_status tells who they are.
+type Receipt struct {
+	MessageID  string `json:"messageId"`
+	Recipients int    `json:"recipients"` // members of the topic when it came, without the sender
+	Acked      int    `json:"acked"`      // of them, those that have it
+	Seen       int    `json:"seen"`       // of them, those whose read mark is past it, or who acked it and never set one
 }
 
 // Removed are the names of the presences that a kick or disconnect ended, one
@@ -329,21 +390,23 @@ type AuditVerifyResult struct {
 }
 
 // Type implements Message.
-func (*HelloAck) Type() string             { return "hello_ack" }
-func (*Ack) Type() string                  { return "ack" }
-func (*Push) Type() string                 { return "push" }
-func (*MessageStatusResult) Type() string  { return "message_status_result" }
-func (*DeliveryStatus) Type() string       { return "delivery_status" }
-func (*Grants) Type() string               { return "grants" }
-func (*PeersList) Type() string            { return "peers_list" }
-func (*TopicCreated) Type() string         { return "topic_created" }
-func (*TopicListResponse) Type() string    { return "topic_list_response" }
-func (*TopicMembersResponse) Type() string { return "topic_members_response" }
-func (*TopicHistoryResponse) Type() string { return "topic_history_response" }
-func (*DisconnectAck) Type() string        { return "disconnect_ack" }
-func (*KickAck) Type() string              { return "kick_ack" }
-func (*BanAck) Type() string               { return "ban_ack" }
-func (*UnbanAck) Type() string             { return "unban_ack" }
-func (*ListBansResult) Type() string       { return "list_bans_result" }
-func (*AuditResult) Type() string          { return "audit_result" }
-func (*AuditVerifyResult) Type() string    { return "audit_verify_result" }
+func (*HelloAck) Type() string              { return "hello_ack" }
+func (*Ack) Type() string                   { return "ack" }
+func (*Push) Type() string                  { return "push" }
+func (*MessageStatusResult) Type() string   { return "message_status_result" }
+func (*DeliveryStatus) Type() string        { return "delivery_status" }
+func (*Grants) Type() string                { return "grants" }
+func (*PeersList) Type() string             { return "peers_list" }
+func (*TopicCreated) Type() string          { return "topic_created" }
+func (*TopicListResponse) Type() string     { return "topic_list_response" }
+func (*TopicMembersResponse) Type() string  { return "topic_members_response" }
+func (*TopicHistoryResponse) Type() string  { return "topic_history_response" }
+func (*TopicSearchResponse) Type() string   { return "topic_search_response" }
+func (*TopicReceiptsResponse) Type() string { return "topic_receipts_response" }
+func (*DisconnectAck) Type() string         { return "disconnect_ack" }
+func (*KickAck) Type() string               { return "kick_ack" }
+func (*BanAck) Type() string                { return "ban_ack" }
+func (*UnbanAck) Type() string              { return "unban_ack" }
+func (*ListBansResult) Type() string        { return "list_bans_result" }
+func (*AuditResult) Type() string           { return "audit_result" }
+func (*AuditVerifyResult) Type() string     { return "audit_verify_result" }
