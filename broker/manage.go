@@ -106,30 +106,18 @@ func (r request) inviteRevoke(m *wire.InviteRevoke) {
 // as long as it does.
 func (b *Broker) describeInvite(i store.InviteUse, now time.Time) wire.Invite {
 	invite := wire.Invite{
-		ID: i.ID, State: inviteState(i.Valid(now)), Role: i.Role, Label: i.Label, Uses: i.Uses, MaxUses: i.MaxUses,
+		ID: i.ID, State: i.State(now), Role: i.Role, Label: i.Label, Uses: i.Uses, MaxUses: i.MaxUses,
 		CreatedAt: wire.Time(i.CreatedAt), ExpiresAt: wire.Time(i.ExpiresAt), Joined: []wire.Joined{},
 	}
 	for _, m := range i.Joined {
 		invite.Joined = append(invite.Joined, wire.Joined{Name: m.DisplayName, Pubkey: m.PubKey, JoinedAt: wire.Time(m.JoinedAt)})
 	}
-	if invite.State == wire.InviteOpen {
+	if invite.State == store.InviteOpen {
 		base := strings.TrimRight(b.cfg.PublicURL, "/")
 		invite.Code, invite.ShortLink, invite.Link = i.Code, base+"/i/"+i.Code, base+"/join/"+i.Token
 		invite.QR = qrRows(invite.ShortLink)
 	}
 	return invite
-}
-
-func inviteState(err error) string {
-	switch {
-	case errors.Is(err, store.ErrInviteRevoked):
-		return wire.InviteRevoked
-	case errors.Is(err, store.ErrInviteExpired):
-		return wire.InviteExpired
-	case errors.Is(err, store.ErrInviteExhausted):
-		return wire.InviteUsedUp
-	}
-	return wire.InviteOpen
 }
 
 // qrRows is text as a QR code in rows of "1" and "0", nil if it does not fit

@@ -36,7 +36,7 @@ func TestAnAdminInvitesAndSeesWhoJoined(t *testing.T) {
 	if err != nil || time.Until(expires) > time.Hour || time.Until(expires) < 59*time.Minute {
 		t.Errorf("it expires at %s, %v", made.ExpiresAt, err)
 	}
-	if made.State != wire.InviteOpen || made.Role != store.RoleMember || made.Label != "for the team" || made.MaxUses != 2 || len(made.Joined) != 0 ||
+	if made.State != store.InviteOpen || made.Role != store.RoleMember || made.Label != "for the team" || made.MaxUses != 2 || len(made.Joined) != 0 ||
 		made.ShortLink != h.url+"/i/"+made.Code || !strings.HasPrefix(made.Link, h.url+"/join/ey") || len(made.QR) < 21 || len(made.QR[0]) != len(made.QR) {
 		t.Errorf("made: %+v", made)
 	}
@@ -48,7 +48,7 @@ func TestAnAdminInvitesAndSeesWhoJoined(t *testing.T) {
 		adam.wantChange(wire.ChangedInvites)
 	}
 	used := adam.invites()[0]
-	if used.ID != made.ID || used.State != wire.InviteUsedUp || used.Uses != 2 || len(used.Joined) != 2 || used.Joined[0].Name != "bea" || used.Joined[1].Name != "carl" {
+	if used.ID != made.ID || used.State != store.InviteUsedUp || used.Uses != 2 || len(used.Joined) != 2 || used.Joined[0].Name != "bea" || used.Joined[1].Name != "carl" {
 		t.Errorf("used: %+v", used)
 	}
 	if used.Code+used.Link+used.ShortLink != "" || used.QR != nil {
@@ -74,7 +74,7 @@ func TestAnInviteCanBeWithdrawn(t *testing.T) {
 		}
 	}
 	for _, i := range adam.invites()[:2] {
-		if i.State != wire.InviteRevoked || i.Link != "" {
+		if i.State != store.InviteRevoked || i.Link != "" {
 			t.Errorf("%+v", i)
 		}
 	}

@@ -39,6 +39,7 @@ func (a *app) inviteCommand() *cobra.Command {
 	c.Flags().DurationVar(&f.ttl, "ttl", 7*24*time.Hour, "how long it is valid")
 	c.Flags().StringVar(&f.name, "name", "", "a label to keep with it")
 	c.Flags().BoolVar(&f.qr, "qr", false, "print the link as a QR code too")
+	c.AddCommand(a.inviteListCommand(), a.inviteRevokeCommand())
 	return c
 }
 

@@ -14,8 +14,8 @@ import (
 )
 
 func (a *app) meshCommand() *cobra.Command {
-	c := &cobra.Command{Use: "mesh", Short: "List and create meshes", Args: noArguments, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
-	c.AddCommand(a.meshListCommand(), a.meshCreateCommand())
+	c := &cobra.Command{Use: "mesh", Short: "List, create and rename meshes", Args: noArguments, RunE: func(c *cobra.Command, _ []string) error { return c.Help() }}
+	c.AddCommand(a.meshListCommand(), a.meshCreateCommand(), a.meshRenameCommand())
 	return c
 }
 
@@ -87,8 +87,8 @@ func (a *app) meshCreateCommand() *cobra.Command {
 }
 
 func (a *app) meshCreate(ctx context.Context, f *dataFlags, name string) error {
-	if !store.ValidMeshName(name) {
-		return usagef("the name %q must be 1 to 31 of a-z, 0-9 and -, and start with a letter or digit", name)
+	if err := checkMeshName(name); err != nil {
+		return err
 	}
 	db, err := f.open()
 	if err != nil {
@@ -112,5 +112,47 @@ func (a *app) meshCreate(ctx context.Context, f *dataFlags, name string) error {
 		return printJSON(a.out, i)
 	}
 	fmt.Fprintf(a.out, "The mesh %q is ready. This link works once, for 24 hours,\nand makes its user the owner:\n\n%s\n", name, styleOf(a.out).link(i.Link))
+	return nil
+}
+
+func checkMeshName(name string) error {
+	if !store.ValidMeshName(name) {
+		return usagef("the name %q must be 1 to 31 of a-z, 0-9 and -, and start with a letter or digit", name)
+	}
+	return nil
+}
+
+func (a *app) meshRenameCommand() *cobra.Command {
+	f := &dataFlags{}
+	c := &cobra.Command{
+		Use: "rename NAME", Short: "Give a mesh another name", Args: arguments(1, 1, "NAME"),
+		RunE: func(c *cobra.Command, args []string) error { return a.meshRename(c.Context(), f, args[0]) },
+	}
+	f.addDB(c)
+	f.addMesh(c)
+	return c
+}
+
+func (a *app) meshRename(ctx context.Context, f *dataFlags, name string) error {
+	if err := checkMeshName(name); err != nil {
+		return err
+	}
+	db, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	mesh, err := f.chooseMesh(ctx, db)
+	if err != nil {
+		return err
+	}
+	err = db.RenameMesh(mesh.ID, "", name)
+	if errors.Is(err, store.ErrExists) {
+		return fmt.Errorf("there is a mesh called %q already; choose another name", name)
+	}
+	if err != nil {
+		return err
+	}
+	fmt.Fprintf(a.out, "The mesh %q is called %q now. Links made before go on working.\n", mesh.Slug, name)
 	return nil
 }

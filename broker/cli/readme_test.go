@@ -72,7 +72,7 @@ func commands(root *cobra.Command) (all []*cobra.Command) {
 	root.InitDefaultVersionFlag()
 	var walk func(*cobra.Command)
 	walk = func(c *cobra.Command) {
-		if c.Runnable() && (!c.HasSubCommands() || !c.HasParent()) {
+		if c.Runnable() && (!c.HasSubCommands() || c.HasAvailableLocalFlags()) { // else it is a group
 			all = append(all, c)
 		}
 		for _, sub := range c.Commands() {

@@ -92,7 +92,7 @@ func (db *DB) Invites(ctx context.Context, meshID string, limit int) (all []Invi
 	return all, err
 }
 
-// RevokeInvite withdraws the invite named by its id or code: nobody can join by
+// RevokeInvite withdraws the invite named by its id, code or token: nobody can join by
 // it any more. It returns the invite, and false if it was withdrawn before.
 // Errors: ErrForbidden unless by ("" is the operator) may do it, ErrNotFound.
 func (db *DB) RevokeInvite(meshID, by, ref string, now time.Time) (i Invite, changed bool, err error) {
@@ -102,7 +102,7 @@ func (db *DB) RevokeInvite(meshID, by, ref string, now time.Time) (i Invite, cha
 			return err
 		}
 		i, err = scanInvite(func(dst ...any) error {
-			return tx.scan(dst, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ?1 AND (id = ?2 OR code = ?2) AND (?3 = '' OR NOT grants_owner)`, meshID, ref, by)
+			return tx.scan(dst, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ?1 AND ?2 IN (id, code, token) AND (?3 = '' OR NOT grants_owner)`, meshID, ref, by)
 		})
 		if err != nil {
 			return err
@@ -151,6 +151,27 @@ func (i Invite) Valid(now time.Time) error {
 		return ErrInviteExhausted
 	}
 	return nil
+}
+
+// The states of an invite, as people and programs read them.
+const (
+	InviteOpen    = "open" // it lets somebody in
+	InviteUsedUp  = "used_up"
+	InviteExpired = "expired"
+	InviteRevoked = "revoked"
+)
+
+// State is what an invite is worth now: InviteOpen or why it is not.
+func (i Invite) State(now time.Time) string {
+	switch i.Valid(now) {
+	case ErrInviteRevoked:
+		return InviteRevoked
+	case ErrInviteExpired:
+		return InviteExpired
+	case ErrInviteExhausted:
+		return InviteUsedUp
+	}
+	return InviteOpen
 }
 
 // Joining is somebody using an invite.

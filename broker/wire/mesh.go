@@ -34,19 +34,11 @@ type InviteRevoke struct {
 	ID string `json:"id"`
 }
 
-// The states of an invite.
-const (
-	InviteOpen    = "open" // it lets somebody in
-	InviteUsedUp  = "used_up"
-	InviteExpired = "expired"
-	InviteRevoked = "revoked"
-)
-
 // Invite is an invite as who runs the mesh sees it. Links and code are what lets
 // somebody in, and are absent unless its state is open.
 type Invite struct {
 	ID        string   `json:"id"`
-	State     string   `json:"state"`
+	State     string   `json:"state"` // open, used_up, expired or revoked
 	Role      string   `json:"role"`
 	Label     string   `json:"label"`
 	Uses      int      `json:"uses"`
