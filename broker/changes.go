@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"context"
 	"encoding/json"
 	"slices"
 	"sync"
@@ -41,18 +42,24 @@ func (b *Broker) tellChanges(meshID string) {
 	what := b.changes.what[meshID]
 	delete(b.changes.what, meshID)
 	b.changes.mu.Unlock()
-	b.tellChange(meshID, what, func(p *presence) bool { return true })
+	change := wire.MeshChange{What: what}
+	if slices.Contains(what, wire.ChangedMesh) {
+		if mesh, err := b.db.MeshByID(context.Background(), meshID); err == nil {
+			change.MeshName = mesh.Slug
+		}
+	}
+	b.tellChange(meshID, change, func(p *presence) bool { return true })
 }
 
 // tellChange sends mesh_changed to the connections that asked for such events
 // and that include picks. It is called without locks.
-func (b *Broker) tellChange(meshID string, what []string, include func(*presence) bool) {
+func (b *Broker) tellChange(meshID string, change wire.MeshChange, include func(*presence) bool) {
 	conns := b.connsIn(meshID, func(p *presence) bool { return p.wants(wire.CapMeshEvents) && include(p) })
 	if len(conns) == 0 {
 		return
 	}
 	frame := wire.Encode(&wire.Push{
-		Subtype: "system", Event: wire.EventMeshChanged, EventData: json.RawMessage(toJSON(wire.MeshChange{What: what})), MessageID: store.NewID(),
+		Subtype: "system", Event: wire.EventMeshChanged, EventData: json.RawMessage(toJSON(change)), MessageID: store.NewID(),
 		MeshID: meshID, SenderPubkey: "system", Priority: wire.PriorityLow, CreatedAt: wire.Time(time.Now()),
 	}, "")
 	for _, c := range conns {

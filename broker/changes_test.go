@@ -19,7 +19,7 @@ func (h *house) watching(name string) *guest {
 }
 
 // wantChange waits until the guest was told that what changed.
-func (g *guest) wantChange(what string) {
+func (g *guest) wantChange(what string) wire.MeshChange {
 	g.t.Helper()
 	for {
 		push := g.next()
@@ -34,7 +34,7 @@ func (g *guest) wantChange(what string) {
 			g.t.Fatal(err)
 		}
 		if slices.Contains(change.What, what) {
-			return
+			return change
 		}
 	}
 }

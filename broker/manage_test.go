@@ -178,7 +178,9 @@ func TestAMeshIsRenamed(t *testing.T) {
 		adam.wantRefused(&wire.MeshRename{Name: name}, wire.InvalidArgs)
 	}
 	ask[*wire.Ack](adam, &wire.MeshRename{Name: "workshop"})
-	adam.wantChange(wire.ChangedMesh)
+	if change := adam.wantChange(wire.ChangedMesh); change.MeshName != "workshop" {
+		t.Errorf("who is here is told %+v", change)
+	}
 	ask[*wire.Ack](adam, &wire.MeshRename{Name: "workshop"}) // twice is once
 	late, err := peer.Join(t.Context(), before.Link, "late", identity.NewKey())
 	if err != nil {

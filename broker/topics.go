@@ -125,7 +125,7 @@ func (r request) topicMarkRead(m *wire.TopicMarkRead) {
 		return
 	}
 	r.b.ledger.topicMoved(topic.ID)
-	r.b.tellChange(own.meshID, []string{wire.ChangedTopics}, func(p *presence) bool { return p != own && p.member.ID == own.member.ID })
+	r.b.tellChange(own.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, func(p *presence) bool { return p != own && p.member.ID == own.member.ID })
 	r.done()
 }
 

@@ -166,10 +166,11 @@ const (
 )
 
 // MeshChange is the eventData of mesh_changed: of what the broker would now
-// answer otherwise than a moment ago. It carries nothing itself, so that many
-// changes are one event, and what one may not see is not told.
+// answer otherwise than a moment ago. It carries nothing else but the mesh's name,
+// so that many changes are one event, and what one may not see is not told.
 type MeshChange struct {
-	What []string `json:"what"` // ChangedPeers and so on, each once
+	What     []string `json:"what"`               // ChangedPeers and so on, each once
+	MeshName string   `json:"meshName,omitempty"` // with ChangedMesh: what it is now
 }
 
 // What may have changed.
