@@ -1,15 +1,11 @@
 package broker
 
 import (
-	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"io/fs"
-	"mime"
 	"net/http"
-	"path"
+	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -18,12 +14,12 @@ import (
 // maxBody bounds what a POST may carry, in bytes.
 const maxBody = 64 << 10
 
-// securityHeaders go with every answer. The page loads nothing from elsewhere,
-// is framed by nobody, and tells no other site where it was.
+// securityHeaders go with every answer but the page's files, for which they mean
+// nothing. The page loads nothing from elsewhere, is framed by nobody, and tells no
+// other site where it was.
 var securityHeaders = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-	"X-Content-Type-Options":     "nosniff",
 	"Referrer-Policy":            "no-referrer",
 	"Cross-Origin-Opener-Policy": "same-origin",
 }
@@ -35,7 +31,7 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	mux.HandleFunc("GET /{$}", pages.index)
 	mux.HandleFunc("GET /join/{token}", pages.index)
 	mux.HandleFunc("GET /i/{code}", pages.index)
-	mux.HandleFunc("GET /web/{file}", pages.file)
+	mux.HandleFunc("GET /web/{release}/{file}", pages.file)
 	mux.HandleFunc("POST /join", b.postJoin)
 	mux.HandleFunc("GET /api/public/invite-code/{code}", b.getInviteCode)
 	mux.HandleFunc("POST /invites/{code}/claim", b.postClaim)
@@ -45,76 +41,15 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{}))
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for name, value := range securityHeaders {
-			w.Header().Set(name, value)
+		w.Header().Set("X-Content-Type-Options", "nosniff")
+		if !strings.HasPrefix(r.URL.Path, "/web/") {
+			for name, value := range securityHeaders {
+				w.Header().Set(name, value)
+			}
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		guarded.ServeHTTP(w, r)
 	})
-}
-
-// pages are the files of the web chat, read once.
-type pages struct {
-	files map[string]page
-}
-
-type page struct {
-	content []byte
-	etag    string
-	kind    string
-}
-
-func newPages(web fs.FS) *pages {
-	p := &pages{files: map[string]page{}}
-	names, err := fs.Glob(web, "*")
-	if err != nil {
-		panic(err) // the pattern is a constant
-	}
-	for _, name := range names {
-		content, err := fs.ReadFile(web, name)
-		if err != nil {
-			continue // a folder
-		}
-		sum := sha256.Sum256(content)
-		p.files[name] = page{content: content, etag: `"` + hex.EncodeToString(sum[:12]) + `"`, kind: contentType(name)}
-	}
-	return p
-}
-
-// contentType does not ask the system's mime tables, which on some machines
-// call JavaScript text/plain.
-func contentType(name string) string {
-	switch path.Ext(name) {
-	case ".html":
-		return "text/html; charset=utf-8"
-	case ".js":
-		return "text/javascript; charset=utf-8"
-	case ".css":
-		return "text/css; charset=utf-8"
-	case ".svg":
-		return "image/svg+xml"
-	case ".webmanifest":
-		return "application/manifest+json"
-	}
-	return mime.TypeByExtension(path.Ext(name))
-}
-
-func (p *pages) index(w http.ResponseWriter, r *http.Request) { p.serve(w, r, "index.html") }
-
-func (p *pages) file(w http.ResponseWriter, r *http.Request) { p.serve(w, r, r.PathValue("file")) }
-
-// serve answers with a file, or 304. Browsers ask each time whether it changed:
-// after an update of meshbox no page must run with the scripts of another.
-func (p *pages) serve(w http.ResponseWriter, r *http.Request, name string) {
-	file, ok := p.files[name]
-	if !ok {
-		http.NotFound(w, r)
-		return
-	}
-	w.Header().Set("Content-Type", file.kind)
-	w.Header().Set("Cache-Control", "no-cache")
-	w.Header().Set("ETag", file.etag)
-	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(file.content))
 }
 
 // getHealth says whether meshbox works (protocol section 9).

@@ -271,15 +271,18 @@ func TestHealth(t *testing.T) {
 
 func TestPagesAndHeaders(t *testing.T) {
 	h := newHouse(t)
-	for _, path := range []string{"/", "/join/" + h.first, "/i/abcdefgh", "/web/app.css"} {
+	for _, path := range []string{"/", "/join/" + h.first, "/i/abcdefgh", "/web/any/app.css"} {
 		response, err := http.Get(h.url + path)
 		if err != nil {
 			t.Fatal(err)
 		}
 		response.Body.Close()
-		csp := response.Header.Get("Content-Security-Policy")
-		if response.StatusCode != 200 || response.Header.Get("ETag") == "" || !strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe") {
+		if response.StatusCode != 200 || response.Header.Get("ETag") == "" || response.Header.Get("X-Content-Type-Options") != "nosniff" {
 			t.Errorf("%s: %d %v", path, response.StatusCode, response.Header)
+		}
+		csp := response.Header.Get("Content-Security-Policy")
+		if page := !strings.HasPrefix(path, "/web/"); page && (!strings.HasPrefix(csp, "default-src 'none'") || strings.Contains(csp, "unsafe")) {
+			t.Errorf("%s: policy %q", path, csp)
 		}
 		again, _ := http.NewRequest("GET", h.url+path, nil)
 		again.Header.Set("If-None-Match", response.Header.Get("ETag"))
@@ -287,7 +290,7 @@ func TestPagesAndHeaders(t *testing.T) {
 			t.Errorf("%s with its ETag: %v, %v", path, cached.StatusCode, err)
 		}
 	}
-	for _, path := range []string{"/nothing", "/web/nothing.js", "/mesh/" + h.mesh.ID + "/members", "/.well-known/oauth-protected-resource"} {
+	for _, path := range []string{"/nothing", "/web/app.css", "/web/any/nothing.js", "/mesh/" + h.mesh.ID + "/members", "/.well-known/oauth-protected-resource"} {
 		if response, err := http.Get(h.url + path); err != nil || response.StatusCode != 404 {
 			t.Errorf("%s: %v, %v; want 404", path, response.StatusCode, err)
 		}

@@ -1,32 +1,102 @@
 /** Where one writes: grows with the text, keeps the draft, sends with Enter. */
 
-import { byId } from './dom.js';
+import { NameCompletion } from './complete.js';
+import { byId, h } from './dom.js';
+import { plain } from './markdown.js';
+import { isSimple, mentioned } from './mention.js';
+
+const MOST_MENTIONS = 16; // of one message (protocol section 7)
+const QUOTE_LENGTH = 200; // characters of what is answered
 
 export class Composer {
+  #session;
   #room;
   #onSent;
+  #names;
+  #replyTo = ''; // id of the message that is answered
+  #pasted = null; // [start, end] of lines that may become a code block
   #field = byId('composer');
   #button = byId('send-button');
   #error = byId('compose-error');
+  #onRoomChange = () => this.#renderReply();
 
   /**
-   * @param {import('./room.js').Room} room
+   * @param {import('./session.js').Session} session
    * @param {() => void} onSent
    */
-  constructor(room, onSent) {
-    this.#room = room;
+  constructor(session, onSent) {
+    this.#session = session;
     this.#onSent = onSent;
-    this.#field.addEventListener('input', () => this.#edited());
+    this.#names = new NameCompletion(session.roster, this.#field);
+    this.#field.addEventListener('input', (event) => this.#edited(event));
     this.#field.addEventListener('keydown', (event) => this.#key(event));
+    this.#field.addEventListener('paste', (event) => this.#paste(event));
     byId('compose-form').addEventListener('submit', (event) => this.#submit(event));
-    this.#fill(room.draft);
+    byId('reply-cancel').onclick = () => this.#reply('');
+    byId('make-code').onclick = () => this.#makeCode();
+    byId('join-topic-button').onclick = () => this.#join();
+    session.addEventListener('room', () => this.#enter());
+    session.topics.addEventListener('change', () => this.#renderRole());
+    this.#enter();
+  }
+
+  /** @param {import('./message.js').Message} message to answer */
+  replyTo(message) {
+    this.#reply(message.id);
+  }
+
+  focus() {
+    this.#field.focus();
+  }
+
+  /** @returns {boolean} whether there was something to give up */
+  cancel() {
+    if (!this.#replyTo) return false;
+    this.#reply('');
+    return true;
+  }
+
+  /** @param {string} text to add where the caret is */
+  insert(text) {
+    this.#field.setRangeText(text, this.#field.selectionStart, this.#field.selectionEnd, 'end');
+    this.#field.dispatchEvent(new Event('input', { bubbles: true }));
+    this.#field.focus();
+  }
+
+  #enter() {
+    this.#room?.removeEventListener('change', this.#onRoomChange);
+    this.#room = this.#session.room;
+    this.#room.addEventListener('change', this.#onRoomChange);
+    const { text, replyTo } = this.#room.draft;
+    this.#replyTo = replyTo;
+    this.#fill(text);
+    this.#say('');
+    this.#offer(null);
+    this.#field.placeholder = `Message #${this.#room.topic}`;
+    this.#renderReply();
+    this.#renderRole();
+    if (!matchMedia('(pointer: coarse)').matches) this.#field.focus(); // on a phone the keyboard would cover what one came to read
+  }
+
+  /** Who is not in a topic, or only observes it, can not write there. */
+  #renderRole() {
+    const topic = this.#session.topics.find(this.#room.topic);
+    const outside = topic?.role === '';
+    byId('join-topic').hidden = !outside;
+    byId('compose-form').hidden = outside || topic?.role === 'observer';
+  }
+
+  async #join() {
+    await this.#session.topics.join(this.#room.topic).catch(({ message }) => this.#say(message));
     this.#field.focus();
   }
 
   #key(event) {
     // While an input method composes a word, Enter picks it.
-    if (event.key !== 'Enter' || event.shiftKey || event.isComposing || event.keyCode === 229) return;
-    this.#submit(event);
+    if (event.isComposing || event.keyCode === 229) return;
+    if (this.#names.key(event)) return event.preventDefault();
+    if (event.key === 'Enter' && !event.shiftKey) this.#submit(event);
+    if (event.key === 'Escape' && this.cancel()) event.stopPropagation();
   }
 
   #submit(event) {
@@ -34,18 +104,73 @@ export class Composer {
     const text = this.#field.value.replace(/\s+$/, '');
     this.#field.focus();
     if (!text) return;
-    const problem = this.#room.send(text);
+    const problem = this.#room.send({ text, replyTo: this.#replyTo, mentions: this.#mentionsIn(text) });
     this.#say(problem);
     if (problem) return;
+    this.#replyTo = '';
     this.#fill('');
-    this.#room.draft = '';
+    this.#keep();
+    this.#renderReply();
     this.#onSent();
   }
 
-  #edited() {
-    this.#room.draft = this.#field.value;
+  /** Names with a space in them the broker does not find by itself. */
+  #mentionsIn(text) {
+    const names = mentioned(text, this.#session.roster.names);
+    return names.every(isSimple) ? undefined : names.map((name) => name.toLowerCase()).slice(0, MOST_MENTIONS);
+  }
+
+  #edited({ inputType }) {
+    this.#keep();
     this.#say('');
     this.#fit();
+    this.#names.update();
+    if (inputType !== 'insertFromPaste') this.#offer(null);
+  }
+
+  #paste({ clipboardData }) {
+    const lines = clipboardData.getData('text/plain').replaceAll('\r\n', '\n').trimEnd();
+    const start = this.#field.selectionStart;
+    // The field has the text only after this event.
+    setTimeout(() => this.#offer(lines.includes('\n') && !lines.startsWith('```') ? [start, this.#field.selectionEnd] : null));
+  }
+
+  #offer(pasted) {
+    this.#pasted = pasted;
+    byId('compose-offer').hidden = !pasted;
+  }
+
+  /** Puts what was pasted between fences, longer ones if it has some itself. */
+  #makeCode() {
+    const [start, end] = this.#pasted;
+    const { value } = this.#field;
+    const code = value.slice(start, end).trimEnd();
+    const fence = '`'.repeat(Math.max(3, ...Array.from(code.matchAll(/`{3,}/g), ([ticks]) => ticks.length + 1)));
+    const before = start === 0 || value[start - 1] === '\n' ? '' : '\n';
+    this.#field.setRangeText(`${before}${fence}\n${code}\n${fence}\n`, start, end, 'end');
+    this.#offer(null);
+    this.#field.dispatchEvent(new Event('input', { bubbles: true }));
+    this.#field.focus();
+  }
+
+  #reply(id) {
+    this.#replyTo = id;
+    this.#keep();
+    this.#renderReply();
+    this.#field.focus();
+  }
+
+  #renderReply() {
+    byId('reply').hidden = !this.#replyTo;
+    if (!this.#replyTo) return;
+    const parent = this.#room.parentOf({ replyTo: this.#replyTo });
+    byId('reply-text').replaceChildren('Replying to ', ...(parent
+      ? [h('bdi', {}, parent.author.name), ': ', h('span', { dir: 'auto' }, plain(parent.text, QUOTE_LENGTH))]
+      : ['an earlier message']));
+  }
+
+  #keep() {
+    this.#room.draft = { text: this.#field.value, replyTo: this.#replyTo };
   }
 
   #fill(text) {

@@ -6,7 +6,7 @@ package web
 import "embed"
 
 // FS contains index.html, which answers /, /join/{token} and /i/{code}, and the
-// files it asks for under /web/.
+// files it asks for below /web/<release>/.
 //
-//go:embed index.html *.css *.js *.svg
+//go:embed index.html *.css *.js *.svg *.webmanifest
 var FS embed.FS

@@ -1,8 +1,7 @@
-/** Start-up: decides which screen to show, and brings member and room together. */
+/** Start-up: to the room, or to the screens in front of it. */
 
-import { canMakeKeys, identities, saveIdentity, StorageError } from './identity.js';
-import { decodeToken, findInvite, InviteError, tokenOfCode } from './invite.js';
-import { showJoin, showProblem, showWelcome } from './screens.js';
+import { canMakeKeys, identities, StorageError } from './identity.js';
+import { readRoute } from './route.js';
 import { Session } from './session.js';
 import { RoomView } from './view.js';
 
@@ -10,30 +9,17 @@ import { RoomView } from './view.js';
 const REJOIN = '#invite';
 
 async function start() {
-  if (!window.isSecureContext) return showProblem('insecure');
-  if (!(await canMakeKeys())) return showProblem('keys');
+  if (!window.isSecureContext) return problem('insecure');
+  if (!(await canMakeKeys())) return problem('keys');
   const [newest] = (await identities()).filter(({ memberId }) => memberId);
-  if (location.pathname === '/') return newest && location.hash !== REJOIN ? enter(newest) : showWelcome(useInvite);
-  try {
-    await useInvite(findInvite(location.pathname) ?? {});
-  } catch (problem) {
-    if (!(problem instanceof InviteError)) throw problem;
-    showWelcome(useInvite, problem.message, newest?.meshSlug);
-  }
-}
-
-/** Follows an invite: to the join screen, or straight to the room if this browser is a member already. */
-async function useInvite({ token, code }) {
-  const whole = token ?? (code ? await tokenOfCode(code) : '');
-  const invite = decodeToken(whole);
-  const known = (await identities()).find(({ meshId }) => meshId === invite.mesh_id);
-  if (known?.memberId && !known.refused) return enter(await saveIdentity({ ...known, usedAt: Date.now() }));
-  showJoin(whole, invite, enter);
+  if (location.pathname === '/' && newest && location.hash !== REJOIN) return enter(newest);
+  const { join } = await import('./joining.js'); // who is a member does not need it
+  await join(newest, enter);
 }
 
 /** Opens the room; the token leaves the address bar, where somebody might see or share it. */
 function enter(identity) {
-  history.replaceState(null, '', '/');
+  history.replaceState(null, '', readRoute(location.hash) ? `/${location.hash}` : '/');
   const session = new Session(identity);
   new RoomView(session, () => {
     // A fresh page rather than two rooms in one.
@@ -45,7 +31,12 @@ function enter(identity) {
   session.start();
 }
 
-start().catch((problem) => {
-  if (!(problem instanceof StorageError)) throw problem;
-  showProblem('storage');
+async function problem(kind) {
+  const { showProblem } = await import('./screens.js');
+  showProblem(kind);
+}
+
+start().catch((error) => {
+  if (!(error instanceof StorageError)) throw error;
+  return problem('storage');
 });

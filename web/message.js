@@ -13,6 +13,8 @@
  * @property {Author} author
  * @property {boolean} own
  * @property {string} text
+ * @property {string} replyTo id of the message it answers, '' for none
+ * @property {string[]} [mentions] names in an own message that the broker would not find by itself
  * @property {number} at Unix ms
  * @property {''|'outside'|'direct'|'sealed'} note why it is not an ordinary message: sent to several
  *   peers rather than to the topic, sent to this member alone, or encrypted
@@ -59,6 +61,7 @@ export function fromWire(entry, me, outside = false) {
     },
     own,
     text: text ?? '',
+    replyTo: entry.replyToId ?? '',
     at: Date.parse(entry.createdAt),
     note: outside ? (text === null ? 'direct' : 'outside') : (text === null ? 'sealed' : ''),
     state: own ? 'sent' : '',
@@ -73,7 +76,7 @@ export function fromWire(entry, me, outside = false) {
  */
 export function ownMessage(fields, me) {
   const author = { key: me.pubkey, memberId: me.memberId, name: me.displayName, type: 'human' };
-  return { id: '', note: '', own: true, state: 'sending', author, ...fields };
+  return { id: '', note: '', own: true, state: 'sending', replyTo: '', author, ...fields };
 }
 
 /**
@@ -90,6 +93,8 @@ export function toWire(message, topic) {
     ciphertext: base64(new TextEncoder().encode(message.text)),
     id: message.clientId,
     client_message_id: message.clientId,
+    replyToId: message.replyTo || undefined,
+    mentions: message.mentions?.length ? message.mentions : undefined,
     bodyVersion: 1,
   };
 }

@@ -1,53 +1,154 @@
 /** The message log: keeps the DOM equal to the room's messages, and the reader's place in it. */
 
-import { byId, h } from './dom.js';
+import { MessageActions } from './actions.js';
+import { byId, Cursor, h } from './dom.js';
+import { mentioned } from './mention.js';
+import { isOfTopic } from './message.js';
+import { ReceiptWindow } from './receipt.js';
+import { setRoute } from './route.js';
 import { makeRow, updateRow } from './row.js';
-import { dayKey, dayLabel } from './text.js';
+import { dayKey, dayLabel, plural } from './text.js';
 
 const GROUP_SPAN = 5 * 60_000; // ms within which messages of one author are one group
 const AT_BOTTOM = 48; // px from the end that still count as the end
-const READ_AHEAD = 800; // px from the top at which older messages are fetched
-const RETRY_OLDER = 2_000; // ms after older messages could not be fetched
+const READ_AHEAD = 800; // px from either end at which more is fetched
+const RETRY = 2_000; // ms after more could not be fetched
 const BULK = 10; // more new rows than this are history, which a screen reader should not recite
+const MOVING = 3_000; // ms after a touch or a turn of the wheel in which the messages may still be moving
+const FLASH = 2_400; // ms that a message somebody went to stands out
 
 export class MessageLog {
   #session;
   #room;
   #scroller = byId('messages');
   #list = byId('list');
-  #pill = byId('new-messages');
-  #older = byId('older');
+  #jump = byId('jump');
   #rows = new Map(); // message → its row, which carries its day and that day's divider
   #newLine = h('div', { className: 'divider new', role: 'separator' }, h('span', {}, 'New'));
+  #receipts;
+  #actions;
+  #onReply;
   #pinned = true; // follow the newest message
+  #placed = false; // the reader's first place in this topic was found
+  #seeking = ''; // id of the message to show, once it is there
   #lastTop = 0;
+  #lastHeight = 0;
+  #touched = 0; // when somebody last moved the messages, ms since the page began
   #dirty = false;
-  #olderFailed = 0; // Unix ms
+  #failed = 0; // Unix ms when more could not be fetched
+  #names = { list: '', version: 1, lower: new Map() };
+  #onChange = () => this.#invalidate();
 
-  /** @param {import('./session.js').Session} session */
-  constructor(session) {
+  /**
+   * @param {import('./session.js').Session} session
+   * @param {(message: import('./message.js').Message) => void} onReply
+   */
+  constructor(session, onReply) {
     this.#session = session;
-    this.#room = session.room;
-    for (const source of [session.room, session.roster]) source.addEventListener('change', () => this.#invalidate());
+    this.#onReply = onReply;
+    this.#receipts = new ReceiptWindow(session.request);
+    this.#actions = new MessageActions(this.#list, {
+      find: (id) => this.#room.find(id),
+      reply: onReply,
+      explain: (anchor, id) => this.#receipts.open(anchor, id),
+      topic: () => this.#room.topic,
+    });
+    session.roster.addEventListener('change', () => this.#learnNames());
+    session.addEventListener('identity', () => this.#learnNames());
+    session.addEventListener('room', () => this.#enter(session.room));
+    session.connection.addEventListener('status', this.#onChange);
+    this.#wireScroller();
+    this.#enter(session.room);
+  }
+
+  #wireScroller() {
     this.#scroller.addEventListener('scroll', () => this.#scrolled(), { passive: true });
-    this.#pill.onclick = () => {
+    for (const type of ['wheel', 'touchmove', 'keydown', 'pointerdown']) {
+      this.#scroller.addEventListener(type, () => { this.#touched = performance.now(); }, { passive: true });
+    }
+    this.#list.addEventListener('click', ({ target }) => {
+      const { replyTo } = target.closest('.quote')?.dataset ?? {};
+      if (replyTo) this.show(replyTo);
+    });
+    this.#jump.onclick = () => {
       this.follow();
       this.#scroller.focus({ preventScroll: true }); // the pill is gone, and focus must be somewhere
     };
-    this.#older.onclick = () => this.#loadOlder();
-    document.addEventListener('visibilitychange', () => this.#invalidate());
+    byId('older').onclick = () => this.#loadMore('older');
+    byId('newer').onclick = () => this.#loadMore('newer');
+    document.addEventListener('visibilitychange', this.#onChange);
     // Rows get their real height late (content-visibility), and the keyboard of a
     // phone or a growing composer takes room away: stay at the end all the while.
     const sizes = new ResizeObserver(() => this.#stay());
     sizes.observe(this.#scroller);
     sizes.observe(this.#list);
-    this.#invalidate();
+  }
+
+  /** Shows another topic from its newest message, or from the first unread one. */
+  #enter(room) {
+    this.#room?.removeEventListener('change', this.#onChange);
+    this.#room?.goToLatest();
+    this.#room = room;
+    room.addEventListener('change', this.#onChange);
+    this.#rows.clear();
+    this.#list.replaceChildren();
+    this.#receipts.close();
+    this.#pinned = room.atLatest;
+    this.#placed = false;
+    this.#seeking = '';
+    this.#scroller.setAttribute('aria-label', `Messages in #${room.topic}`);
+    this.#render();
   }
 
   /** Follows the newest message again, as after sending one. */
   follow() {
-    this.#pinned = true;
+    this.#room.goToLatest();
+    setRoute(this.#room.topic);
+    this.#pinned = this.#placed = true;
+    this.#seeking = '';
     this.#render();
+  }
+
+  /**
+   * Shows one message and marks it for a moment.
+   * @param {string} id
+   */
+  async show(id) {
+    this.#pinned = false;
+    this.#placed = true;
+    this.#seeking = id;
+    try {
+      if (await this.#room.goTo(id)) return this.#render();
+      this.say('This message is not in this topic.');
+    } catch (error) {
+      this.say(error.passing ? 'The message comes with the connection; try again then.' : error.message);
+    }
+    this.#seeking = '';
+  }
+
+  /** Moves the focus to the newest message on the screen. */
+  focusLast() {
+    [...this.#rows.values()].at(-1)?.focus();
+  }
+
+  /** Replies to the message under the pointer or the focus, else to the newest of somebody else. */
+  reply() {
+    const message = this.#actions.current ?? this.#room.messages.findLast((other) => isOfTopic(other) && !other.own);
+    if (message) this.#onReply(message);
+  }
+
+  /** @param {string} sentence to be shown over the messages for a moment */
+  say(sentence) {
+    const notice = h('p', { className: 'notice', role: 'status' }, sentence);
+    this.#scroller.append(notice);
+    setTimeout(() => notice.remove(), 2 * FLASH);
+  }
+
+  #learnNames() {
+    const all = this.#session.roster.names;
+    const list = JSON.stringify([all, this.#session.identity.displayName]);
+    if (list !== this.#names.list) this.#names = { list, version: this.#names.version + 1, lower: byFirstWord(all) };
+    this.#invalidate();
   }
 
   /** Renders once per burst of changes; not by animation frame, as those stop in a hidden tab. */
@@ -65,9 +166,34 @@ export class MessageLog {
     this.#reconcile();
     this.#renderEdges();
     if (place) this.#scroller.scrollTop += place.row.getBoundingClientRect().top - place.top;
-    else this.#stay();
+    this.#findPlace();
+    this.#stay();
     this.#updateReading();
     this.#readAhead();
+  }
+
+  /** The reader's place: the message asked for; on entering, the first unread one; else as it was. */
+  #findPlace() {
+    if (this.#seeking) return this.#reach(this.#seeking);
+    if (this.#placed || !this.#room.loaded) return;
+    this.#placed = true;
+    const first = this.#rows.get(this.#room.unreadFrom);
+    if (!first || !this.#pinned) return;
+    this.#newLine.scrollIntoView({ block: 'start' });
+    this.#pinned = this.#toEnd() < AT_BOTTOM;
+    this.#lastTop = this.#scroller.scrollTop;
+  }
+
+  #reach(id) {
+    const row = this.#list.querySelector(`[data-message-id="${CSS.escape(id)}"]`);
+    if (!row) return;
+    this.#seeking = '';
+    row.scrollIntoView({ block: 'center' });
+    // Rows above have their real height only now.
+    requestAnimationFrame(() => row.scrollIntoView({ block: 'center' }));
+    row.focus({ preventScroll: true });
+    row.classList.add('reached');
+    setTimeout(() => row.classList.remove('reached'), FLASH);
   }
 
   #reconcile() {
@@ -77,6 +203,7 @@ export class MessageLog {
     this.#scroller.ariaLive = messages.length - this.#rows.size > BULK ? 'off' : 'polite';
     if (this.#newLine.nextSibling !== this.#rows.get(unreadFrom)) this.#newLine.remove();
     const cursor = new Cursor(this.#list);
+    const newestOwn = messages.findLast(({ own, state }) => own && state === 'sent');
     let previous = null;
     for (const message of messages) {
       const row = this.#rowOf(message);
@@ -85,7 +212,7 @@ export class MessageLog {
       if (newDay) cursor.put(this.#dayDivider(row, message.at));
       else cursor.drop(row.divider);
       if (isNew) cursor.put(this.#newLine);
-      this.#update(row, message, !newDay && !isNew && continues(previous, message));
+      this.#update(row, message, !newDay && !isNew && continues(previous, message), message === newestOwn);
       cursor.put(row);
       previous = message;
     }
@@ -94,22 +221,39 @@ export class MessageLog {
   #rowOf(message) {
     let row = this.#rows.get(message);
     if (!row) {
-      row = makeRow(message);
+      row = makeRow(message, this.#room.topic);
       row.day = dayKey(message.at);
       this.#rows.set(message, row);
     }
     return row;
   }
 
-  #update(row, message, grouped) {
-    const { connection, roster } = this.#session;
+  #update(row, message, grouped, isNewestOwn) {
+    const { connection, roster, identity } = this.#session;
+    const room = this.#room;
     updateRow(row, message, {
       grouped,
       type: roster.typeOf(message.author),
       online: connection.online,
-      retry: () => this.#room.retry(message),
-      discard: () => this.#room.discard(message),
+      mention: (name, after) => this.#mention(name, after),
+      names: this.#names.version,
+      mentioned: !message.own && mentioned(message.text, [identity.displayName]).length > 0,
+      parent: room.parentOf(message),
+      receipt: isNewestOwn ? room.receiptOf(message) ?? null : null,
+      retry: () => room.retry(message),
+      discard: () => room.discard(message),
+      explain: (anchor) => this.#receipts.open(anchor, message.id),
     });
+  }
+
+  /** Whether an @name in a text is somebody's; names may have more than one word. */
+  #mention(name, after) {
+    const said = (name + after).toLowerCase();
+    const found = this.#names.lower.get(name.toLowerCase().split(/[^\p{L}\p{N}._-]/u)[0])?.find((known) => said.startsWith(known)
+      && !/^[\p{L}\p{N}]/u.test(said.slice(known.length)) && known.length >= name.length);
+    if (!found) return null;
+    const me = found === this.#session.identity.displayName.toLowerCase();
+    return { className: me ? 'me' : '', more: after.slice(0, found.length - name.length) };
   }
 
   #removeRow(message) {
@@ -126,61 +270,75 @@ export class MessageLog {
 
   /** What stands above and below the messages. */
   #renderEdges() {
-    const { loaded, complete, loadingOlder, error, messages, unread } = this.#room;
+    const { loaded, complete, loading, error, messages, topic, atLatest } = this.#room;
     const { online } = this.#session.connection;
-    const more = loaded && !complete;
-    this.#older.hidden = !more;
-    this.#older.disabled = loadingOlder;
-    this.#older.textContent = loadingOlder ? 'Loading older messages…' : 'Load older messages';
+    edge(byId('older'), loaded && !complete, loading === 'older' ? 'Loading older messages…' : 'Load older messages', loading);
+    edge(byId('newer'), !atLatest, loading === 'newer' ? 'Loading newer messages…' : 'Load newer messages', loading);
     const beginning = byId('beginning');
     beginning.hidden = !(loaded && complete);
     beginning.classList.toggle('empty', messages.length === 0);
+    byId('beginning-title').textContent = `This is where #${topic} begins`;
+    byId('beginning-text').textContent = this.#session.topics.find(topic)?.description ?? '';
     const placeholder = byId('placeholder');
     placeholder.hidden = loaded && !error;
     placeholder.textContent = error || (online ? 'Loading messages…' : 'The messages come with the connection.');
-    this.#pill.hidden = this.#pinned || unread === 0;
-    this.#pill.textContent = `${unread} new ${unread === 1 ? 'message' : 'messages'} ↓`;
+    this.#renderJump();
+  }
+
+  #renderJump() {
+    const { unread, atLatest } = this.#room;
+    const far = this.#toEnd() > this.#scroller.clientHeight;
+    this.#jump.hidden = (this.#pinned && atLatest) || !(unread || far || !atLatest);
+    this.#jump.textContent = unread ? `${plural(unread, 'new message')} ↓` : 'Jump to latest ↓';
   }
 
   /**
-   * Fetches older messages before the reader gets to where they are missing. An
-   * IntersectionObserver on the button was tried: with thousands of unlaid rows
+   * Fetches more before the reader gets to where it is missing. An
+   * IntersectionObserver on the buttons was tried: with thousands of unlaid rows
    * Chromium's sometimes stayed silent.
    */
   #readAhead() {
-    if (this.#scroller.scrollTop > READ_AHEAD || !this.#session.connection.online) return;
-    if (Date.now() - this.#olderFailed > RETRY_OLDER) this.#loadOlder();
+    if (!this.#session.connection.online || !this.#placed || this.#seeking || Date.now() - this.#failed < RETRY) return;
+    if (this.#scroller.scrollTop < READ_AHEAD) this.#loadMore('older');
+    if (!this.#room.atLatest && this.#toEnd() < READ_AHEAD) this.#loadMore('newer');
   }
 
-  async #loadOlder() {
+  async #loadMore(which) {
     try {
-      await this.#room.loadOlder();
+      await (which === 'older' ? this.#room.loadOlder() : this.#room.loadNewer());
     } catch {
-      this.#olderFailed = Date.now(); // the button stays, and so does reading ahead, in a while
+      this.#failed = Date.now(); // the button stays, and so does reading ahead, in a while
     }
   }
 
-  #scrolled() {
+  #toEnd() {
     const { scrollTop, scrollHeight, clientHeight } = this.#scroller;
+    return scrollHeight - scrollTop - clientHeight;
+  }
+
+  #scrolled() {
     const before = this.#pinned;
-    // Only moving up lets go: rows that grow below also leave the end behind.
-    if (scrollHeight - scrollTop - clientHeight < AT_BOTTOM) this.#pinned = true;
-    else if (scrollTop < this.#lastTop) this.#pinned = false;
-    this.#lastTop = scrollTop;
+    const { scrollTop, scrollHeight } = this.#scroller;
+    // Only moving up lets go, as rows that grow below also leave the end behind. And
+    // rows that get their height late move the page by themselves.
+    const moved = scrollHeight === this.#lastHeight || performance.now() - this.#touched < MOVING;
+    if (this.#room.atLatest && this.#toEnd() < AT_BOTTOM) this.#pinned = true;
+    else if (scrollTop < this.#lastTop && moved) this.#pinned = false;
+    [this.#lastTop, this.#lastHeight] = [scrollTop, scrollHeight];
     this.#readAhead();
-    if (before === this.#pinned) return;
-    this.#updateReading();
-    this.#renderEdges();
+    if (before !== this.#pinned) this.#updateReading();
+    this.#renderJump();
   }
 
   #stay() {
-    if (!this.#pinned) return;
+    if (!this.#pinned || !this.#room.atLatest) return;
     this.#scroller.scrollTop = this.#scroller.scrollHeight;
     this.#lastTop = this.#scroller.scrollTop;
+    this.#lastHeight = this.#scroller.scrollHeight;
   }
 
   #updateReading() {
-    this.#room.setReading(this.#pinned && document.visibilityState === 'visible');
+    this.#session.setReading(this.#placed && this.#pinned && this.#room.atLatest && document.visibilityState === 'visible');
   }
 
   /** The first row on the screen and where it is: rows above it may come and go. */
@@ -199,29 +357,16 @@ export class MessageLog {
   }
 }
 
-/**
- * Walks through a list and makes it what is put. What goes has to be dropped: the
- * nodes between then stay where they are, and keep their focus and known heights.
- */
-class Cursor {
-  #list;
-  #next;
+function edge(button, shown, text, loading) {
+  button.hidden = !shown;
+  button.disabled = loading !== '';
+  button.textContent = text;
+}
 
-  constructor(list) {
-    this.#list = list;
-    this.#next = list.firstChild;
-  }
-
-  put(node) {
-    if (node === this.#next) this.#next = node.nextSibling;
-    else this.#list.insertBefore(node, this.#next);
-  }
-
-  drop(node) {
-    if (!node) return;
-    if (node === this.#next) this.#next = node.nextSibling;
-    node.remove();
-  }
+/** Lower-cased names by their first word, longest first. */
+function byFirstWord(names) {
+  const lower = names.map((name) => name.toLowerCase()).sort((a, b) => b.length - a.length);
+  return Map.groupBy(lower, (name) => name.split(/[^\p{L}\p{N}._-]/u)[0]);
 }
 
 /** Whether a message goes on in the group of the one before. */
@@ -229,5 +374,6 @@ function continues(previous, message) {
   return previous.author.key === message.author.key
     && previous.author.name === message.author.name
     && previous.note === message.note
+    && !message.replyTo
     && message.at - previous.at < GROUP_SPAN;
 }

@@ -1,63 +1,88 @@
-/** The list of who is here. */
+/** The list of who is here: people and agents apart, sessions under their member. */
 
-import { byId, h } from './dom.js';
-import { avatar, TYPE_LABEL } from './text.js';
+import { arrange, byId, h } from './dom.js';
+import { avatar, fingerprint, since, TYPE_LABEL } from './text.js';
 
-const STATUS_LABEL = { idle: 'available', working: 'working', dnd: 'busy', away: 'away' };
+const STATUS_LABEL = { idle: 'available', working: 'working', dnd: 'do not disturb', away: 'away' };
+const REFRESH = 60_000; // ms between looks at how long somebody has been here
 
 export class PeopleList {
   #roster;
-  #list = byId('people');
-  #shown = '';
+  #rows = new Map(); // all that is shown of somebody → list item
+  #sections = {
+    people: section('People'),
+    agents: section('Agents'),
+    away: h('details', { className: 'people-section' }, h('summary', {}, 'Away ', h('span', { className: 'people-count' })), h('ul', { role: 'list' })),
+  };
 
   /** @param {import('./roster.js').Roster} roster */
   constructor(roster) {
     this.#roster = roster;
+    byId('people').append(...Object.values(this.#sections));
     roster.addEventListener('change', () => this.#render());
+    setInterval(() => this.#render(), REFRESH);
   }
 
   #render() {
-    const { people, agents, away, present } = this.#roster;
-    const shown = JSON.stringify([people, agents, away]);
-    if (shown === this.#shown) return; // a poll without news leaves hover and focus alone
-    this.#shown = shown;
-    const open = this.#list.querySelector('details')?.open ?? false;
-    this.#list.replaceChildren(
-      ...section('People', people),
-      ...section('Agents', agents),
-      away.length ? h('details', { open }, h('summary', {}, `Away ${away.length}`), entries(away)) : '');
-    byId('people-count').textContent = present;
-    byId('people-button').setAttribute('aria-label', `Who is here: ${present}`);
+    const used = new Map();
+    for (const [name, element] of Object.entries(this.#sections)) {
+      const people = this.#roster[name];
+      element.hidden = people.length === 0;
+      element.querySelector('.people-count').textContent = people.length;
+      arrange(element.querySelector('ul'), people.map((person) => this.#row(person, used)));
+    }
+    this.#rows = used;
+  }
+
+  /** Keeps the row of somebody about whom nothing is new, with the pointer on it. */
+  #row(person, used) {
+    let version = JSON.stringify([person, since(person.since)]);
+    while (used.has(version)) version += '+'; // two that are alike in everything
+    const row = this.#rows.get(version) ?? entry(person);
+    used.set(version, row);
+    return row;
   }
 }
 
-function section(title, people) {
-  return people.length ? [h('h3', {}, `${title} ${people.length}`), entries(people)] : [];
+function section(title) {
+  return h('section', { className: 'people-section', hidden: true },
+    h('h2', {}, title, ' ', h('span', { className: 'people-count' })), h('ul', { role: 'list' }));
 }
 
-function entries(people) {
-  return h('ul', { role: 'list' }, ...people.map(entry));
-}
-
-function entry(person) {
-  const { key, name, type, status, summary, you } = person;
+function entry(person, nested = false) {
+  const { key, name, status, sessions } = person;
   const picture = avatar(person);
   picture.append(h('span', { className: 'dot' }));
-  return h('li', { className: 'person', dataset: { pubkey: key, status } },
+  return h('li', { className: `person${nested ? ' session' : ''}`, dataset: { pubkey: key, status } },
     picture,
     h('div', { className: 'person-body' },
       h('p', { className: 'person-name' },
-        h('bdi', { title: `${name} · key ${key.slice(0, 16)}…` }, name),
-        you ? h('span', { className: 'you' }, 'you') : '',
-        TYPE_LABEL[type] && status === 'away' ? h('span', { className: 'badge' }, TYPE_LABEL[type]) : '',
-        h('span', { className: status === 'idle' || status === 'away' ? 'sr-only' : 'person-status' }, STATUS_LABEL[status] ?? status)),
-      summary ? h('p', { className: 'person-summary', dir: 'auto', title: summary }, summary) : '',
-      detail(person)));
+        h('bdi', { title: `${name} · key ${fingerprint(key)}` }, name),
+        ...labels(person),
+        h('span', { className: status === 'working' || status === 'dnd' ? 'person-status' : 'sr-only' }, STATUS_LABEL[status] ?? status)),
+      summary(person),
+      detail(person)),
+    sessions.length ? h('ul', { className: 'sessions', role: 'list' }, ...sessions.map((session) => entry(session, true))) : '');
 }
 
-function detail({ model, folder, host }) {
+function labels({ you, type, status, parent }) {
+  return [
+    you ? h('span', { className: 'you' }, 'you') : '',
+    parent ? h('span', { className: 'you' }, 'of ', h('bdi', {}, parent)) : '',
+    TYPE_LABEL[type] && status === 'away' ? h('span', { className: 'badge' }, TYPE_LABEL[type]) : '',
+  ];
+}
+
+function summary({ summary: text }) {
+  return text ? h('p', { className: 'person-summary', dir: 'auto', title: text }, text) : '';
+}
+
+/** Model, folder and machine, and how long it has been here. */
+function detail({ model, folder, host, since: at }) {
   const base = folder.split(/[/\\]/).filter(Boolean).pop();
-  const parts = [model, base].filter(Boolean);
+  const place = [base, host].filter(Boolean).join(' on ');
+  const parts = [model, place, at ? since(at) : ''].filter(Boolean);
   if (!parts.length) return '';
-  return h('p', { className: 'person-detail', title: [model, folder, host].filter(Boolean).join('\n') }, parts.join(' · '));
+  const full = [model, [folder, host].filter(Boolean).join(' on '), at ? `here since ${new Date(at).toLocaleString()}` : ''];
+  return h('p', { className: 'person-detail', title: full.filter(Boolean).join('\n') }, h('bdi', {}, parts.join(' · ')));
 }

@@ -1,6 +1,4 @@
-/** How far somebody has read one topic, remembered by this browser. */
-
-import { recall, remember } from './local.js';
+/** How far one topic has been read, by the broker's word and since then. */
 
 /** @typedef {import('./message.js').Message} Message */
 
@@ -8,17 +6,20 @@ export class ReadMark {
   /** @type {Message|null} the message the "new" line stands above */
   line = null;
 
-  #key;
-  #id; // of the newest message that was read, '' before the first visit
+  #known = false; // otherwise nothing counts as unread: one is not in the topic
+  #id = ''; // of the newest message that was read, '' for none
 
-  /** @param {string} scope mesh id and topic */
-  constructor(scope) {
-    this.#key = `read/${scope}`;
-    this.#id = recall(this.#key);
-  }
-
-  get firstVisit() {
-    return this.#id === '';
+  /**
+   * Takes the broker's word. It may be older than what was read here since.
+   * @param {string} id of the newest message that was read, '' for none
+   * @param {Message[]} messages in order
+   */
+  set(id, messages) {
+    const own = messages.findLastIndex((message) => message.id === this.#id);
+    if (this.#known && own >= 0 && own > messages.findLastIndex((message) => message.id === id)) return;
+    this.#known = true;
+    this.#id = id;
+    if (!this.unread(messages).includes(this.line)) this.line = null;
   }
 
   /**
@@ -26,7 +27,7 @@ export class ReadMark {
    * @returns {Message[]} those of others that came after what was read
    */
   unread(messages) {
-    if (this.firstVisit) return [];
+    if (!this.#known) return [];
     const read = messages.findLastIndex(({ id }) => id === this.#id);
     return messages.slice(read + 1).filter(({ own }) => !own);
   }
@@ -42,13 +43,21 @@ export class ReadMark {
   }
 
   /**
+   * Moves the line up, when older messages that are unread too have been loaded.
+   * @param {Message[]} messages in order
+   */
+  raiseLine(messages) {
+    const unread = this.unread(messages);
+    if (unread.includes(this.line)) [this.line] = unread;
+  }
+
+  /**
    * @param {string} id of the newest message of the topic, '' if there is none
    * @returns {boolean} whether that was news
    */
   advance(id) {
-    if (!id || id === this.#id) return false;
+    if (!this.#known || !id || id === this.#id) return false;
     this.#id = id;
-    remember(this.#key, id);
     return true;
   }
 }

@@ -2,40 +2,49 @@
  * The state of one topic: its messages in order, without doubles; what is unsent,
  * unread or still a draft. It asks the broker through a function it is given and
  * knows nothing of sockets or of the page.
+ *
+ * What is shown is one unbroken run: usually the newest messages, which pushes
+ * extend. Who goes far back, or to one message, is shown an island; the newest are
+ * kept beside it, and what comes joins them. An island that grows to them becomes
+ * one with them. Neither is ever longer than MOST, whatever the history.
  */
 
-import { Outbox, recall, remember } from './local.js';
-import { byteLength, fromWire, MAX_TEXT_BYTES, ownMessage, toWire } from './message.js';
+import { Draft, Outbox } from './local.js';
+import { byteLength, fromWire, isOfTopic, MAX_TEXT_BYTES, ownMessage, toWire } from './message.js';
 import { ReadMark } from './readmark.js';
 import { Timeline } from './timeline.js';
 
 /** @typedef {import('./message.js').Message} Message */
 
 const FIRST_PAGE = 50; // messages shown at once, and usually enough to catch up
-const OLDER_PAGE = 100; // messages per step back
+const PAGE = 100; // messages per step back or forth
 const SYNC_PAGE = 200; // messages per further request; the broker's most
 const SYNC_PAGES = 5; // pages to catch up with before starting over from the newest
+const MOST = 1_200; // messages in one run, then the far end of it is let go
+const KEPT = 800; // of them, what stays then
 const OUTBOX_AGE = 24 * 3600_000; // ms the broker recognises a repeated client_message_id
 
 /**
- * Events: `change` (anything to show changed), `read` (everything was read),
+ * Events: `change` (anything to show changed), `read` (more was read),
  * `sent` (detail: the own message, now stored by the broker).
  */
 export class Room extends EventTarget {
   loaded = false; // the newest messages were fetched once
-  complete = false; // the first message ever is among them
-  loadingOlder = false;
+  loading = ''; // older, newer or place: which page is on its way
   error = ''; // why history could not be fetched, a sentence
 
   #me;
   #request;
-  #scope;
+  #draft;
   #outbox;
-  #readMark;
+  #readMark = new ReadMark();
   #reading = false; // somebody is looking at the newest message
-  #stored = new Timeline(); // what the broker has
+  #live = new Timeline(); // the newest messages that the broker has
+  #island = null; // Timeline of older ones, if those are shown
   #unsent = new Map(); // own messages the broker has not confirmed, by clientId
-  #mark = ''; // id up to which, from the oldest loaded message on, nothing is missing
+  #parents = new Map(); // messages that others answer, by id; null: not there, or on its way
+  #receipts = new Map(); // how far own messages got, by id
+  #mark = ''; // id up to which, from the oldest live message on, nothing is missing
   #caughtUp = false; // pushes now follow the mark without a gap
   #syncing = null; // promise while catching up
 
@@ -49,33 +58,89 @@ export class Room extends EventTarget {
     this.topic = topic;
     this.#me = me;
     this.#request = request;
-    this.#scope = `${me.meshId}/${topic}`;
-    this.#readMark = new ReadMark(this.#scope);
-    this.#outbox = new Outbox(this.#scope);
+    const scope = `${me.meshId}/${topic}`;
+    this.#draft = new Draft(scope);
+    this.#outbox = new Outbox(scope);
     for (const entry of this.#outbox.list()) this.#resume(entry);
   }
 
+  /** @returns {{text: string, replyTo: string}} */
   get draft() {
-    return recall(`draft/${this.#scope}`);
+    return this.#draft.read();
   }
 
-  set draft(text) {
-    remember(`draft/${this.#scope}`, text);
+  set draft(draft) {
+    this.#draft.write(draft);
+  }
+
+  get #shown() {
+    return this.#island ?? this.#live;
+  }
+
+  /** True when what is shown ends with the newest message. */
+  get atLatest() {
+    return !this.#island;
+  }
+
+  /** True when the first message ever is shown. */
+  get complete() {
+    return this.#shown.complete;
   }
 
   /** @returns {Message[]} oldest first, what is unsent last */
   get messages() {
-    return [...this.#stored.list, ...this.#unsent.values()];
+    return this.#island ? this.#island.list : [...this.#live.list, ...this.#unsent.values()];
   }
 
   /** Number of loaded messages of others that came after what was read. */
   get unread() {
-    return this.#readMark.unread(this.#stored.list).length;
+    return this.#readMark.unread(this.#live.list).length;
+  }
+
+  /** Id of the newest message of the topic that has arrived. */
+  get newestId() {
+    return this.#live.newestId;
   }
 
   /** @returns {Message|null} the message the "new" line stands above */
   get unreadFrom() {
     return this.#readMark.line;
+  }
+
+  /** @param {string} id @returns {Message|undefined} if it is loaded */
+  find(id) {
+    return this.#shown.get(id) ?? this.#live.get(id);
+  }
+
+  /**
+   * What a message answers.
+   * @param {Message} message
+   * @returns {Message|null|undefined} undefined: nothing; null: not there, or on its way
+   */
+  parentOf({ replyTo }) {
+    return replyTo ? this.find(replyTo) ?? this.#parents.get(replyTo) ?? null : undefined;
+  }
+
+  /**
+   * How far an own message got.
+   * @param {Message} message
+   * @returns {{recipients: number, acked: number, seen: number}|undefined}
+   */
+  receiptOf({ id }) {
+    return this.#receipts.get(id);
+  }
+
+  /** @param {Object[]} receipts of topic_receipts_response */
+  setReceipts(receipts) {
+    for (const receipt of receipts) this.#receipts.set(receipt.messageId, receipt);
+    if (receipts.length) this.#changed();
+  }
+
+  /** @param {string} readUpTo id, as topic_list says it */
+  setRead(readUpTo) {
+    this.#readMark.set(readUpTo, this.#live.list);
+    if (this.loaded) this.#readMark.placeLine(this.#live.list);
+    this.#changed();
   }
 
   /** @param {boolean} reading whether somebody is looking at the newest message */
@@ -89,6 +154,7 @@ export class Room extends EventTarget {
   /** Call when the connection is lost: pushes may be missed from now on. */
   interrupted() {
     this.#caughtUp = false;
+    for (const [id, parent] of this.#parents) if (!parent) this.#parents.delete(id);
     this.#changed();
   }
 
@@ -104,15 +170,15 @@ export class Room extends EventTarget {
   }
 
   async #catchUp() {
-    this.#stored.markStart();
+    this.#live.markStart();
     try {
       const { run, gap } = await this.#fetchNewest(this.#mark);
-      this.#stored.merge(run.map((message) => this.#claimed(message)), gap);
-      this.#mark = this.#stored.newestId;
+      this.#live.merge(run.map((message) => this.#claimed(message)), gap);
+      this.#mark = this.#live.newestId;
       this.#caughtUp = this.loaded = true;
       this.error = '';
-      if (this.#readMark.firstVisit) this.#readMark.advance(this.#mark); // nothing here is "new" yet
-      this.#readMark.placeLine(this.#stored.list);
+      this.#readMark.placeLine(this.#live.list);
+      this.#fetchParents();
     } catch (error) {
       if (!error.passing) this.error = error.message;
     }
@@ -125,36 +191,127 @@ export class Room extends EventTarget {
     let run = [];
     for (let page = 0; page < pages; page++) {
       const limit = page === 0 ? FIRST_PAGE : SYNC_PAGE;
-      const entries = await this.#history(limit, run[0]?.id);
+      const entries = await this.#history({ limit, beforeId: run[0]?.id });
       run = [...entries, ...run];
-      this.complete ||= entries.length < limit;
+      this.#live.complete ||= entries.length < limit;
       if (entries.length < limit || entries.some(({ id }) => id === mark)) return { run, gap: false };
     }
-    this.complete = false;
+    this.#live.complete = false;
     return { run, gap: true };
   }
 
-  /** Fetches the page before the oldest message. */
+  /** Fetches the page before the oldest message shown. */
   async loadOlder() {
-    if (!this.loaded || this.complete || this.loadingOlder) return;
-    const oldest = this.#stored.oldestId;
-    this.loadingOlder = true;
+    const shown = this.#shown;
+    if (!this.loaded || shown.complete || this.loading) return;
+    const beforeId = shown.oldestId;
+    await this.#load('older', async () => {
+      const entries = await this.#history({ limit: PAGE, beforeId });
+      // If a sync started over meanwhile, this page would be an island.
+      if (shown !== this.#shown || beforeId !== shown.oldestId) return;
+      shown.prepend(entries);
+      shown.complete = entries.length < PAGE;
+      if (this.atLatest) this.#readMark.raiseLine(shown.list);
+      this.#letNewestGo();
+    });
+  }
+
+  /** Fetches the page after the newest message shown, on an island. */
+  async loadNewer() {
+    const island = this.#island;
+    if (!island || this.loading) return;
+    await this.#load('newer', async () => {
+      const entries = await this.#history({ limit: PAGE, afterId: island.newestId });
+      if (island !== this.#island) return;
+      island.extend(entries);
+      if (island.list.length > MOST) island.keepNewest(KEPT);
+      this.#land(entries.length < PAGE);
+    });
+  }
+
+  /**
+   * Shows a message and what is around it.
+   * @param {string} id
+   * @returns {Promise<boolean>} false if the topic has no such message
+   * @throws {import('./socket.js').RequestError} when nobody knows
+   */
+  async goTo(id) {
+    if (this.#live.get(id)) this.#island = null;
+    if (this.#shown.get(id)) {
+      this.#changed();
+      return true;
+    }
+    let found = false;
+    await this.#load('place', async () => {
+      const entries = await this.#history({ limit: PAGE, aroundId: id });
+      const island = new Timeline(entries);
+      const place = entries.findIndex((entry) => entry.id === id);
+      island.complete = place < PAGE - PAGE / 2 - 1; // fewer older ones came than were asked for
+      this.#island = island;
+      this.#land(entries.length - place <= PAGE / 2);
+      found = true;
+    }).catch((error) => {
+      if (error.code !== 'invalid_args') throw error;
+    });
+    return found;
+  }
+
+  /** Shows the newest messages again. */
+  goToLatest() {
+    this.#island = null;
+    this.#changed();
+  }
+
+  /** Runs one of the requests for a page, with `loading` saying so. */
+  async #load(which, fetchPage) {
+    this.loading = which;
     this.#changed();
     try {
-      const entries = await this.#history(OLDER_PAGE, oldest);
-      // If a sync started over meanwhile, this page would be an island.
-      if (oldest !== this.#stored.oldestId) return;
-      this.complete = entries.length < OLDER_PAGE;
-      this.#stored.prepend(entries);
+      await fetchPage();
+      this.#fetchParents();
     } finally {
-      this.loadingOlder = false;
+      this.loading = '';
       this.#changed();
     }
   }
 
-  async #history(limit, beforeId) {
-    const reply = await this.#request('topic_history', { topic: this.topic, limit, beforeId });
+  /** An island that has reached the newest messages is one with them. */
+  #land(atEnd) {
+    const island = this.#island;
+    if (!atEnd && !island.list.some(({ id }) => this.#live.get(id))) return;
+    const complete = island.complete;
+    this.#live.prepend(island.list);
+    this.#live.complete = complete;
+    this.#island = null;
+  }
+
+  /** Who reads far back does not need the newest messages on the page. */
+  #letNewestGo() {
+    if (this.#shown.list.length <= MOST) return;
+    if (this.#island) return this.#island.keepOldest(KEPT);
+    this.#island = new Timeline(this.#live.list.filter(isOfTopic).slice(0, KEPT));
+    this.#island.complete = this.#live.complete;
+    this.#live.keepNewest(PAGE);
+  }
+
+  async #history(fields) {
+    const reply = await this.#request('topic_history', { topic: this.topic, ...fields });
     return reply.messages.map((entry) => fromWire(entry, this.#me)).reverse(); // oldest first
+  }
+
+  /** Fetches, at once, all that messages answer and that is not loaded. */
+  async #fetchParents() {
+    const missing = new Set(this.#shown.list.map(({ replyTo }) => replyTo)
+      .filter((id) => id && !this.find(id) && !this.#parents.has(id)));
+    const ids = [...missing].slice(0, SYNC_PAGE);
+    if (!ids.length) return;
+    for (const id of ids) this.#parents.set(id, null);
+    try {
+      for (const parent of await this.#history({ ids })) this.#parents.set(parent.id, parent);
+      this.#changed();
+    } catch {
+      for (const id of ids) this.#parents.delete(id); // the next page, or the next hello, asks again
+    }
   }
 
   /**
@@ -162,33 +319,36 @@ export class Room extends EventTarget {
    * @param {Object} push
    */
   receive(push) {
-    this.#stored.append(this.#claimed(fromWire(push, this.#me, !push.topic)));
-    if (this.#caughtUp) this.#mark = this.#stored.newestId;
-    if (!this.#reading) this.#readMark.placeLine(this.#stored.list); // what comes while one reads is not "new"
+    this.#live.append(this.#claimed(fromWire(push, this.#me, !push.topic)));
+    if (this.#caughtUp) this.#mark = this.#live.newestId;
+    if (!this.#reading) this.#readMark.placeLine(this.#live.list); // what comes while one reads is not "new"
+    else if (this.#live.list.length > MOST) this.#live.keepNewest(KEPT);
+    this.#fetchParents();
     this.#changed();
   }
 
   /**
    * Takes an own message that another tab has sent.
-   * @param {{id: string, clientId: string, text: string, at: number}} sent
+   * @param {Message} sent at least id, clientId, text, replyTo and at
    */
-  receiveOwn({ id, clientId, text, at }) {
-    this.#stored.append(this.#claimed(ownMessage({ id, clientId, text, at, state: 'sent' }, this.#me)));
+  receiveOwn({ id, clientId, text, replyTo, at }) {
+    this.#live.append(this.#claimed(ownMessage({ id, clientId, text, replyTo, at, state: 'sent' }, this.#me)));
     this.#changed();
   }
 
   /**
    * Posts a message: it is shown and remembered at once, and sent now or as soon
    * as there is a connection.
-   * @param {string} text
+   * @param {{text: string, replyTo?: string, mentions?: string[]}} written
    * @returns {string} '' or a sentence saying why it can not be sent
    */
-  send(text) {
-    const size = byteLength(text);
+  send(written) {
+    const size = byteLength(written.text);
     if (size > MAX_TEXT_BYTES) {
       return `This message is too long: ${Math.ceil(size / 1000)} kB of at most ${MAX_TEXT_BYTES / 1000} kB. Send it in parts.`;
     }
-    const message = ownMessage({ clientId: crypto.randomUUID(), text, at: Date.now() }, this.#me);
+    const message = ownMessage({ ...written, clientId: crypto.randomUUID(), at: Date.now() }, this.#me);
+    this.#island = null;
     this.#readMark.line = null;
     this.#outbox.put(message);
     this.#unsent.set(message.clientId, message);
@@ -247,7 +407,7 @@ export class Room extends EventTarget {
     if (message.id) return;
     this.#forget(message);
     Object.assign(message, { id, state: 'sent', error: undefined });
-    this.#stored.append(message);
+    this.#live.append(message);
     this.dispatchEvent(new CustomEvent('sent', { detail: message }));
   }
 
@@ -262,7 +422,7 @@ export class Room extends EventTarget {
   #resume(entry) {
     const stale = Date.now() - entry.at > OUTBOX_AGE;
     const error = entry.error ?? (stale ? 'This was written over a day ago and never reached meshbox.' : undefined);
-    this.#unsent.set(entry.clientId, ownMessage({ ...entry, error, state: error ? 'failed' : 'sending' }, this.#me));
+    this.#unsent.set(entry.clientId, ownMessage({ replyTo: '', ...entry, error, state: error ? 'failed' : 'sending' }, this.#me));
   }
 
   #forget(message) {
@@ -271,7 +431,7 @@ export class Room extends EventTarget {
   }
 
   #changed() {
-    if (this.#reading && this.loaded && this.#readMark.advance(this.#stored.newestId)) {
+    if (this.#reading && this.loaded && this.atLatest && this.#readMark.advance(this.#live.newestId)) {
       this.dispatchEvent(new Event('read'));
     }
     this.dispatchEvent(new Event('change'));

@@ -4,14 +4,16 @@ import { byId, h } from './dom.js';
 import { StorageError } from './identity.js';
 import { findInvite, InviteError, join } from './invite.js';
 import { recall, remember } from './local.js';
+import { withCode } from './text.js';
 
+const LOGO = new URL('icon.svg', import.meta.url).href;
 const NAME_LENGTH = 64; // characters the broker keeps
 
 /** Shows a screen: a title and what stands below it. */
 function show(id, title, ...content) {
   const screen = byId('screen');
   screen.replaceChildren(h('section', { id, className: 'card' },
-    h('img', { src: '/web/icon.svg', alt: '', width: 48, height: 48 }), h('h1', { dir: 'auto' }, title), ...content));
+    h('img', { src: LOGO, alt: '', width: 48, height: 48 }), h('h1', { dir: 'auto' }, title), ...content));
   byId('room').hidden = true;
   screen.hidden = false;
   document.title = 'meshbox';
@@ -142,11 +144,6 @@ const PROBLEMS = {
 /** A link to this page, invite and all, at another address. */
 function sameOn(origin) {
   return h('a', { href: origin + location.pathname }, origin, location.pathname.replace(/(.{6}).{12,}/, '$1…'));
-}
-
-/** Text in which what stands between backticks is something to type. */
-function withCode(text) {
-  return text.split('`').map((part, index) => (index % 2 ? h('code', {}, part) : part));
 }
 
 function validity(ms) {

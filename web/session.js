@@ -4,34 +4,47 @@
  */
 
 import { saveIdentity, sessionId, sign } from './identity.js';
-import { Roster } from './roster.js';
+import { Outbox } from './local.js';
+import { mentioned } from './mention.js';
+import { fromWire } from './message.js';
+import { Mesh } from './mesh.js';
 import { Room } from './room.js';
+import { Roster } from './roster.js';
 import { Connection } from './socket.js';
+import { GENERAL, Topics } from './topics.js';
 
-const POLL = 20_000; // ms between looks at statuses and summaries
-const SETTLE = 300; // ms to wait for more comings and goings before asking who is here
-const READ_DELAY = 800; // ms to wait for more before telling the broker what was read
+const POLL = 60_000; // ms between looks at what no event told of
+const SETTLE = 150; // ms to wait for more news before asking what it is
+const READ_DELAY = 500; // ms to wait for more before telling the broker what was read
 
-const TOPIC = 'general';
-
-export class Session {
+/**
+ * Events: `room` (another topic is shown), `identity` (one's name, role or the
+ * mesh's name changed), `mention` (detail: {topic, message}).
+ */
+export class Session extends EventTarget {
   #tabs;
+  #rooms = new Map(); // by topic
   #timers = {};
 
   /** @param {import('./identity.js').Identity} identity */
   constructor(identity) {
+    super();
     this.identity = identity;
     this.connection = new Connection(socketURL(), () => this.#hello());
     const request = (type, fields) => this.connection.request(type, fields);
-    this.room = new Room(TOPIC, identity, request);
-    this.roster = new Roster(TOPIC, identity, request);
+    this.request = request;
+    this.topics = new Topics(request);
+    this.roster = new Roster(identity, request);
+    this.mesh = new Mesh(request);
+    this.room = this.#roomOf(GENERAL);
+    for (const topic of Outbox.topics(identity.meshId)) this.#roomOf(topic);
     this.#tabs = new BroadcastChannel(`meshbox/${identity.meshId}`);
     this.#wire();
   }
 
   start() {
     this.connection.start();
-    setInterval(() => document.visibilityState === 'visible' && this.#quietly(this.roster.refresh()), POLL);
+    setInterval(() => document.visibilityState === 'visible' && this.#poll(), POLL);
   }
 
   /** Call when the page or the network comes back: asks at once instead of waiting to find out. */
@@ -39,7 +52,26 @@ export class Session {
     this.connection.wake();
     if (!this.connection.online) return;
     this.room.sync();
-    this.#quietly(this.roster.refresh());
+    this.#poll();
+  }
+
+  /**
+   * Shows a topic.
+   * @param {string} topic name
+   */
+  open(topic) {
+    if (topic === this.room.topic) return;
+    this.room.setReading(false);
+    this.room = this.#roomOf(topic);
+    this.topics.setCurrent(topic);
+    this.#syncRoom();
+    this.dispatchEvent(new Event('room'));
+  }
+
+  /** @param {boolean} reading whether somebody is looking at the newest message shown */
+  setReading(reading) {
+    this.topics.setReading(reading);
+    this.room.setReading(reading);
   }
 
   /**
@@ -51,14 +83,26 @@ export class Session {
     return Date.now() - Date.parse(response?.headers.get('Date')) || 0;
   }
 
+  #roomOf(topic) {
+    let room = this.#rooms.get(topic);
+    if (room) return room;
+    room = new Room(topic, this.identity, this.request);
+    room.addEventListener('read', () => this.#later(`read/${topic}`, READ_DELAY, () => this.#tellRead(room)));
+    room.addEventListener('sent', ({ detail: { id, clientId, text, replyTo, at } }) => {
+      this.topics.note({ name: topic, encrypted: false, own: true });
+      this.#tabs.postMessage({ topic, id, clientId, text, replyTo, at });
+    });
+    this.#rooms.set(topic, room);
+    return room;
+  }
+
   #wire() {
-    const { connection, room } = this;
+    const { connection, topics } = this;
     connection.addEventListener('hello', ({ detail }) => this.#greeted(detail));
     connection.addEventListener('push', ({ detail }) => this.#pushed(detail));
     connection.addEventListener('status', ({ detail }) => this.#statusChanged(detail));
-    room.addEventListener('read', () => this.#later('read', READ_DELAY, () => connection.request('topic_mark_read', { topic: TOPIC })));
-    room.addEventListener('sent', ({ detail: { id, clientId, text, at } }) => this.#tabs.postMessage({ id, clientId, text, at }));
-    this.#tabs.onmessage = ({ data }) => room.receiveOwn(data);
+    topics.addEventListener('change', () => this.#applyReadMarks());
+    this.#tabs.onmessage = ({ data }) => this.#rooms.get(data.topic)?.receiveOwn(data);
   }
 
   async #hello() {
@@ -66,33 +110,86 @@ export class Session {
     const timestamp = Date.now();
     return {
       meshId, memberId, pubkey, displayName, timestamp,
-      sessionId: sessionId(), pid: 0, cwd: '', peerType: 'human', channel: 'web', capabilities: ['client_ack'],
+      sessionId: sessionId(), pid: 0, cwd: '', peerType: 'human', channel: 'web', capabilities: ['client_ack', 'mesh_events'],
       signature: await sign(privateKey, `${meshId}|${memberId}|${pubkey}|${timestamp}`),
     };
   }
 
-  async #greeted({ memberDisplayName }) {
-    const { identity } = this;
+  #greeted({ memberDisplayName, meshName, memberRole }) {
+    this.#becomes(memberDisplayName, meshName, memberRole);
+    this.#quietly(this.topics.refresh());
     this.#quietly(this.roster.refreshAll());
-    if (identity.refused || (memberDisplayName && memberDisplayName !== identity.displayName)) {
-      identity.displayName = memberDisplayName || identity.displayName;
-      this.#keep({ refused: false });
-    }
-    await this.room.flush();
-    await this.room.sync();
+    for (const room of this.#rooms.values()) this.#quietly(room.flush());
+    this.#syncRoom();
+  }
+
+  /** Takes what the broker says about this member and its mesh. */
+  #becomes(displayName, meshSlug, role) {
+    const { identity } = this;
+    const said = { displayName: displayName || identity.displayName, meshSlug: meshSlug || identity.meshSlug, role: role ?? '', refused: false };
+    if (Object.entries(said).every(([name, value]) => identity[name] === value)) return;
+    this.#keep(said);
+    this.dispatchEvent(new Event('identity'));
+  }
+
+  #syncRoom() {
+    const { room, connection } = this;
+    if (!connection.online) return;
+    this.#quietly(room.sync());
+    connection.follow('topic_receipts', { topic: room.topic }, ({ receipts }) => room.setReceipts(receipts));
   }
 
   #pushed(push) {
-    if (push.subtype === 'system') this.#later('roster', SETTLE, () => this.roster.refreshAll());
-    else if (!push.topic || push.topic === TOPIC) this.room.receive(push);
+    if (push.event === 'mesh_changed') return this.#changed(push.eventData);
+    if (push.subtype === 'system') return; // mesh_changed tells of those, too
+    const topic = push.topic ?? GENERAL;
+    const message = fromWire(push, this.identity, !push.topic);
+    const mention = mentioned(message.text, [this.identity.displayName]).length > 0 || this.#repliesToMe(topic, message);
+    this.#rooms.get(topic)?.receive(push);
+    if (push.topic) this.topics.note({ name: topic, encrypted: push.bodyVersion === 2, own: message.own, mention });
+    if (mention && !message.own) this.dispatchEvent(new CustomEvent('mention', { detail: { topic, message } }));
+  }
+
+  #repliesToMe(topic, message) {
+    return this.#rooms.get(topic)?.parentOf(message)?.own ?? false;
+  }
+
+  /** Asks for what changed, together with what else changes in the same moment. */
+  #changed({ what, meshName }) {
+    const { roster, topics, identity } = this;
+    const refresh = { peers: () => roster.refresh(), members: () => roster.refreshAll(), topics: () => topics.refresh() };
+    if (meshName) this.#becomes('', meshName, identity.role);
+    for (const part of what) {
+      this.#later(part, SETTLE, async () => {
+        this.mesh.changed(part);
+        await refresh[part]?.();
+      });
+    }
+  }
+
+  #poll() {
+    this.#quietly(this.roster.refreshAll());
+    this.#quietly(this.topics.refresh());
+  }
+
+  #applyReadMarks() {
+    for (const { name, role, readUpTo } of this.topics.list) {
+      if (role) this.#rooms.get(name)?.setRead(readUpTo);
+    }
+  }
+
+  async #tellRead(room) {
+    if (!this.topics.find(room.topic)?.role) return;
+    await this.request('topic_mark_read', { topic: room.topic, messageId: room.newestId || undefined });
   }
 
   #statusChanged({ phase, reason, closeCode }) {
-    this.room.interrupted();
+    for (const room of this.#rooms.values()) room.interrupted();
     if (phase === 'ended' && reason !== 'kicked') this.#keep({ refused: true });
     if (phase !== 'waiting') return;
     if (reason === 'session_replaced') sessionId(true); // a duplicated tab took ours along
-    if (closeCode === 1009) this.room.refuseUnsent('This message is larger than this meshbox allows. Send it in parts.');
+    if (closeCode !== 1009) return;
+    for (const room of this.#rooms.values()) room.refuseUnsent('This message is larger than this meshbox allows. Send it in parts.');
   }
 
   #keep(change) {
@@ -100,10 +197,12 @@ export class Session {
     this.#quietly(saveIdentity(this.identity));
   }
 
-  /** Runs a task once things have been quiet for a while. */
+  /** Runs a task in a while, once for all who ask for it until then. */
   #later(name, delay, task) {
-    clearTimeout(this.#timers[name]);
-    this.#timers[name] = setTimeout(() => this.#quietly(task()), delay);
+    this.#timers[name] ??= setTimeout(() => {
+      delete this.#timers[name];
+      this.#quietly(task());
+    }, delay);
   }
 
   /** Lets a background request fail: the next hello or the next poll repeats it. */

@@ -40,7 +40,8 @@ export class RequestError extends Error {
 
 /**
  * Events: `status` (detail {@link Status}), `hello` (detail: the hello_ack),
- * `push` (detail: the push; it is acked once all listeners have run).
+ * `push` (detail: the push; unless it is an event, it is acked once all listeners
+ * have run).
  */
 export class Connection extends EventTarget {
   /** @type {Status} */
@@ -54,6 +55,7 @@ export class Connection extends EventTarget {
   #timer = 0; // of the next try while waiting, of the hello while connecting
   #serial = 0;
   #requests = new Map(); // _reqId → {resolve, reject, timer}
+  #followed = new Map(); // type of request → {_reqId, onAnswer}
 
   /**
    * @param {string} url ws(s) URL
@@ -109,6 +111,20 @@ export class Connection extends EventTarget {
     });
   }
 
+  /**
+   * Sends a request that is answered now and with every change, until the connection
+   * ends or the same type is followed anew.
+   * @param {string} type
+   * @param {Object} fields
+   * @param {(answer: Object) => void} onAnswer
+   */
+  follow(type, fields, onAnswer) {
+    if (!this.online) return;
+    const _reqId = `r${++this.#serial}`;
+    this.#followed.set(type, { _reqId, onAnswer });
+    this.#post({ type, ...fields, _reqId });
+  }
+
   #post(frame) {
     if (this.#socket?.readyState === WebSocket.OPEN) this.#socket.send(JSON.stringify(frame));
   }
@@ -117,6 +133,7 @@ export class Connection extends EventTarget {
     if (frame.type === 'hello_ack') this.#greeted(frame);
     else if (frame.type === 'push') this.#pushed(frame);
     else if (this.#requests.has(frame._reqId)) this.#answered(frame);
+    else if (frame._reqId) this.#tellFollower(frame);
     else if (frame.type === 'error') this.#lastError = frame.code;
   }
 
@@ -127,8 +144,14 @@ export class Connection extends EventTarget {
     this.dispatchEvent(new CustomEvent('hello', { detail: ack }));
   }
 
+  #tellFollower(frame) {
+    if (frame.type === 'error') return; // what was followed is gone: nothing more comes
+    for (const { _reqId, onAnswer } of this.#followed.values()) if (_reqId === frame._reqId) onAnswer(frame);
+  }
+
   #pushed(push) {
     this.dispatchEvent(new CustomEvent('push', { detail: push }));
+    if (push.subtype === 'system') return; // nobody waits for an ack of what is not kept
     this.#post({ type: 'client_ack', clientMessageId: push.client_message_id, brokerMessageId: push.messageId });
   }
 
@@ -166,6 +189,7 @@ export class Connection extends EventTarget {
   #rejectAll() {
     const open = [...this.#requests.values()];
     this.#requests.clear();
+    this.#followed.clear();
     for (const { reject, timer } of open) {
       clearTimeout(timer);
       reject(new RequestError('disconnected', 'The connection broke before the answer came.'));

@@ -1,15 +1,21 @@
-/** How times, names, keys and message texts are shown. */
+/** How times, names, keys and avatars are shown. */
 
 import { h } from './dom.js';
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
 const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
 const DATE = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
+const SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
 const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
 
+const UNITS = [['day', 86_400_000], ['hour', 3600_000], ['minute', 60_000]];
+
 /** @param {number} at Unix ms @returns {string} such as "14:05" */
 export const clock = (at) => CLOCK.format(at);
+
+/** @param {number} at Unix ms @returns {string} date and time, short */
+export const moment = (at) => SHORT.format(at);
 
 /** @param {number} at Unix ms @returns {string} date and time, for tooltips */
 export const fullTime = (at) => FULL.format(at);
@@ -26,6 +32,27 @@ export function dayLabel(at) {
 
 const midnight = (at) => new Date(at).setHours(0, 0, 0, 0);
 const capital = (text) => text.charAt(0).toLocaleUpperCase() + text.slice(1);
+
+/** @param {number} at Unix ms @returns {string} how long ago, such as "3 hours ago" or "now" */
+export function ago(at) {
+  const [unit, ms] = UNITS.find(([, size]) => Date.now() - at >= size) ?? ['second', Infinity];
+  return RELATIVE.format(-Math.floor((Date.now() - at) / ms) || 0, unit);
+}
+
+/** @param {number} at Unix ms @returns {string} how long since then, such as "3 h"; '' under a minute */
+export function since(at) {
+  const [unit, ms] = UNITS.find(([, size]) => Date.now() - at >= size) ?? [];
+  return unit ? new Intl.NumberFormat(undefined, { style: 'unit', unit, unitDisplay: 'short' }).format(Math.floor((Date.now() - at) / ms)) : '';
+}
+
+/** @param {string} key 64 hex @returns {string} enough of it to compare by eye */
+export const fingerprint = (key) => key.slice(0, 16).replace(/(.{4})(?=.)/g, '$1 ');
+
+/** @param {number} count @param {string} one @returns {string} such as "1 message", "3 messages" */
+export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
+
+/** @param {number} count @returns {string} as it fits a badge */
+export const badgeCount = (count) => (count > 99 ? '99+' : String(count));
 
 /** One or two letters for an avatar. */
 function monogram(name) {
@@ -57,36 +84,7 @@ function hash(text) {
 /** What stands on the badge of a peer type (protocol section 2). */
 export const TYPE_LABEL = { ai: 'agent', connector: 'connector' };
 
-/**
- * Turns http and https addresses in a text into links and leaves the rest as text.
- * @param {string} text
- * @returns {(Node|string)[]}
- */
-export function linkify(text) {
-  const parts = [];
-  let end = 0;
-  for (const match of text.matchAll(/\bhttps?:\/\/[^\s<>"`]+/gi)) {
-    const address = trimLink(match[0]);
-    if (!URL.canParse(address)) continue;
-    parts.push(text.slice(end, match.index), link(address));
-    end = match.index + address.length;
-  }
-  parts.push(text.slice(end));
-  return parts.filter((part) => part !== '');
-}
-
-function link(address) {
-  return h('a', { href: address, target: '_blank', rel: 'noopener noreferrer' }, address);
-}
-
-/** Leaves out punctuation that ends the sentence and not the address; one pass, whatever is sent. */
-function trimLink(address) {
-  let surplus = address.split(')').length - address.split('(').length;
-  let end = address.length;
-  for (; end > 0; end--) {
-    const last = address[end - 1];
-    if (last === ')' && surplus-- <= 0) break;
-    if (!`.,;:!?'*_)]}`.includes(last)) break;
-  }
-  return address.slice(0, end);
+/** Text in which what stands between backticks is something to type. */
+export function withCode(text) {
+  return text.split('`').map((part, index) => (index % 2 ? h('code', {}, part) : part));
 }

@@ -1,21 +1,26 @@
 /**
- * The messages of a topic in the broker's order: that of its pushes and of its
- * history. Neither ids nor times give it, as many messages may be of one
- * millisecond and clocks differ.
+ * An unbroken run of messages of a topic in the broker's order: that of its pushes
+ * and of its history. Ids begin with the time, but many messages may be of one
+ * millisecond, and of two senders the later one may be the first to be stored.
  */
 
 import { isOfTopic } from './message.js';
 
 /** @typedef {import('./message.js').Message} Message */
 
-const CLOCK_SLACK = 2_000; // ms by which createdAt may disagree with the broker's order
-
 export class Timeline {
   /** @type {Message[]} oldest first */
   list = [];
+  complete = false; // the first message ever is among them
 
   #byId = new Map();
   #arrived = new Set(); // what was appended since the last markStart
+  #start = ''; // id of the oldest message of the last merge
+
+  /** @param {Message[]} [list] oldest first */
+  constructor(list = []) {
+    this.#replace(list);
+  }
 
   get oldestId() {
     return this.list.find(isOfTopic)?.id ?? '';
@@ -25,9 +30,19 @@ export class Timeline {
     return this.list.findLast(isOfTopic)?.id ?? '';
   }
 
-  /** @param {Message} message the newest; nothing happens if it is known */
+  /** @param {string} id @returns {Message|undefined} */
+  get(id) {
+    return this.#byId.get(id);
+  }
+
+  /**
+   * Adds the newest message. Nothing happens if it is known, or if it is one of
+   * those that waited for this member and are older than what was fetched: between
+   * them and that there may be a hole, and scrolling back brings them.
+   * @param {Message} message
+   */
   append(message) {
-    if (this.#byId.has(message.id)) return;
+    if (this.#byId.has(message.id) || (isOfTopic(message) && message.id < this.#start)) return;
     this.#byId.set(message.id, message);
     this.#arrived.add(message);
     this.list.push(message);
@@ -36,6 +51,23 @@ export class Timeline {
   /** @param {Message[]} page what comes before the oldest message, oldest first */
   prepend(page) {
     this.#replace([...page.filter(({ id }) => !this.#byId.has(id)), ...this.list]);
+  }
+
+  /** @param {Message[]} page what comes after the newest message, oldest first */
+  extend(page) {
+    this.#replace([...this.list, ...page.filter(({ id }) => !this.#byId.has(id))]);
+  }
+
+  /** @param {number} count of the oldest messages; the others go */
+  keepOldest(count) {
+    this.#replace(this.list.slice(0, count));
+  }
+
+  /** @param {number} count of the newest messages; the others go */
+  keepNewest(count) {
+    if (this.list.length <= count) return;
+    this.complete = false;
+    this.#replace(this.list.slice(-count));
   }
 
   /** Call before asking for what is to be merged. */
@@ -53,10 +85,12 @@ export class Timeline {
   merge(run, gap) {
     const inRun = new Set(run.map(({ id }) => id));
     const others = this.list.filter(({ id }) => !inRun.has(id));
-    const newest = run.at(-1)?.at ?? 0;
-    // After a reconnect the broker also pushes what is old; its time tells.
-    const isNewer = (message) => this.#arrived.has(message) && (message.own || message.at > newest - CLOCK_SLACK);
-    const older = others.filter((message) => !isNewer(message) && !(gap && isOfTopic(message)));
+    // Of what was pushed, some waited for this member and is older than the run. Ids
+    // tell: they are near enough the order to say on which side of it one is.
+    const middle = run[run.length >> 1]?.id ?? '';
+    const isNewer = (message) => this.#arrived.has(message) && message.id > middle;
+    const older = others.filter((message) => !isNewer(message) && !(isOfTopic(message) && (gap || this.#arrived.has(message))));
+    this.#start = run[0]?.id ?? '';
     this.#replace([...older, ...run.map((message) => this.#byId.get(message.id) ?? message), ...others.filter(isNewer)]);
   }
 

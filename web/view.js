@@ -1,28 +1,24 @@
-/** The room on the page: header, connection banner, side sheet, title; and its parts. */
+/** The room on the page: its parts, and what they have to do with each other. */
 
+import { Banner } from './banner.js';
 import { Composer } from './composer.js';
-import { byId } from './dom.js';
+import { byId, icon, ICONS } from './dom.js';
+import { listenToKeys } from './keys.js';
 import { MessageLog } from './messages.js';
+import { TopicList } from './nav.js';
+import { announceMentions } from './notify.js';
 import { PeopleList } from './people.js';
-
-const PHASE = { connecting: 'Connecting', online: 'Connected', waiting: 'Offline', ended: 'Disconnected' };
-
-const KEPT = 'What you write is kept, and sent when the connection is back.';
-
-/** What the banner says for a reason (protocol sections 1 and 2). */
-const REASON = {
-  capacity: 'This meshbox has as many connections as it allows. Close a tab or an agent you do not need.',
-  slow_consumer: 'This page could not keep up with the messages. It comes back and fetches what it missed.',
-  kicked: 'You were disconnected by whoever runs this meshbox.',
-  revoked: 'You were removed from this mesh. If that is a mistake, ask whoever runs it for a new invite.',
-  unauthorized: 'This meshbox does not know you; it may have been set up anew. A new invite link lets you in again.',
-};
-const REFUSED = 'This meshbox did not accept the key of this browser. A new invite link lets you in again.';
+import { readRoute, route } from './route.js';
+import { SearchPanel } from './search.js';
+import { badgeCount } from './text.js';
+import { GENERAL } from './topics.js';
 
 export class RoomView {
   #session;
-  #onRejoin;
-  #countdown = 0;
+  #log;
+  #composer;
+  #search;
+  #topics;
 
   /**
    * @param {import('./session.js').Session} session
@@ -30,94 +26,120 @@ export class RoomView {
    */
   constructor(session, onRejoin) {
     this.#session = session;
-    this.#onRejoin = onRejoin;
     byId('screen').hidden = true;
     byId('room').hidden = false;
-    byId('mesh-name').textContent = session.identity.meshSlug;
-    const log = new MessageLog(session);
+    this.#log = new MessageLog(session, (message) => this.#composer.replyTo(message));
+    this.#composer = new Composer(session, () => this.#log.follow());
+    this.#search = new SearchPanel(session);
+    this.#topics = new TopicList(session, () => this.#dialog((dialogs) => dialogs.newTopic(session)));
     new PeopleList(session.roster);
-    new Composer(session.room, () => log.follow());
-    session.connection.addEventListener('status', ({ detail }) => this.#renderStatus(detail));
-    session.room.addEventListener('change', () => this.#renderTitle());
-    this.#renderTitle();
+    new Banner(session, onRejoin);
+    announceMentions(session);
+    this.#wire();
     this.#wireSheet();
     this.#fitKeyboard();
+    this.#render();
+    this.#follow();
   }
 
-  #renderTitle() {
-    const { room, identity } = this.#session;
-    const { unread } = room;
-    document.title = `${unread ? `(${unread}) ` : ''}#${room.topic} · ${identity.meshSlug}`;
+  #wire() {
+    const session = this.#session;
+    for (const source of [session.topics, session]) {
+      for (const type of ['change', 'room', 'identity']) source.addEventListener(type, () => this.#render());
+    }
+    window.addEventListener('hashchange', () => this.#follow());
+    const opens = {
+      'topic-button': ({ aboutTopic }) => aboutTopic(session, session.room.topic),
+      privacy: ({ aboutTopic }) => aboutTopic(session, session.room.topic),
+      'invite-button': ({ invite }) => invite(session),
+      'beginning-invite': ({ invite }) => invite(session),
+      'manage-button': ({ manage }) => manage(session),
+      'settings-button': ({ settings }) => settings(session),
+      'help-button': ({ showHelp }) => showHelp(),
+    };
+    for (const [id, open] of Object.entries(opens)) byId(id).onclick = () => this.#dialog(open);
+    listenToKeys(this.#acts());
+    whenIdle(() => this.#dialog(() => {}));
   }
 
-  #renderStatus(status) {
-    const { phase, attempt } = status;
-    byId('connection').dataset.phase = phase;
-    byId('connection').textContent = PHASE[phase];
-    // The first connect is a matter of an instant: no banner for it.
-    byId('banner').hidden = phase === 'online' || (phase === 'connecting' && attempt === 0);
-    byId('banner').dataset.phase = phase;
-    clearInterval(this.#countdown);
-    if (phase === 'online') return;
-    this.#explain(status);
-    this.#count(status);
-    this.#countdown = setInterval(() => this.#count(status), 1000);
-    this.#offerAction(status);
+  #acts() {
+    const session = this.#session;
+    return {
+      switcher: () => this.#dialog(({ openSwitcher }) => openSwitcher(session, (name) => this.#composer.insert(`@${name} `))),
+      help: () => this.#dialog(({ showHelp }) => showHelp()),
+      search: () => this.#search.open(),
+      topicBefore: () => this.#go(this.#topics.neighbour(-1)),
+      topicAfter: () => this.#go(this.#topics.neighbour(1)),
+      messages: () => this.#log.focusLast(),
+      reply: () => this.#log.reply(),
+      latest: () => this.#log.follow(),
+      write: () => this.#composer.focus(),
+      escape: () => this.#escape(),
+    };
   }
 
-  async #explain(status) {
-    const sentence = await this.#sentence(status);
-    if (status !== this.#session.connection.status) return; // things have moved on
-    // The same words again would make a screen reader repeat them at every try.
-    if (byId('banner-text').textContent !== sentence) byId('banner-text').textContent = sentence;
+  /** Opens one of the dialogs, which are not part of the first paint. */
+  #dialog(open) {
+    import('./dialogs.js').then(open, () => this.#log.say('This part of the page could not be loaded. If meshbox was updated meanwhile, reload the page.'));
   }
 
-  async #sentence({ phase, reason }) {
-    if (reason === 'timestamp_skew') return clockSentence(await this.#session.clockAhead());
-    if (REASON[reason]) return REASON[reason];
-    if (phase === 'ended') return REFUSED;
-    return `${navigator.onLine ? 'Connection lost.' : 'This device is offline.'} ${KEPT}`;
+  #go(topic) {
+    location.hash = route(topic);
   }
 
-  #count({ phase, retryAt }) {
-    const seconds = Math.max(1, Math.ceil((retryAt - Date.now()) / 1000));
-    const words = { waiting: `Next try in ${seconds} s`, connecting: 'Connecting…' };
-    byId('banner-countdown').textContent = words[phase] ?? '';
+  /** Goes where the address leads. */
+  #follow() {
+    const place = readRoute(location.hash) ?? { topic: GENERAL, id: '' };
+    this.#closeSheet();
+    this.#session.open(place.topic);
+    if (place.id) this.#log.show(place.id);
   }
 
-  #offerAction({ phase, reason }) {
-    const button = byId('banner-action');
-    const back = () => this.#session.connection.start();
-    const [label, act] = phase !== 'ended' ? ['Retry now', back]
-      : reason === 'kicked' ? ['Come back', back]
-      : ['Use another invite', this.#onRejoin];
-    button.textContent = label;
-    button.onclick = act;
-    button.disabled = phase === 'connecting';
+  #escape() {
+    if (this.#closeSheet() || this.#search.close() || this.#composer.cancel()) return;
+    this.#composer.focus();
+  }
+
+  #render() {
+    const { identity, topics, room } = this.#session;
+    const topic = topics.find(room.topic);
+    byId('mesh-name').textContent = identity.meshSlug;
+    byId('topic-button').textContent = `#${room.topic}`;
+    byId('topic-description').textContent = topic?.description ?? '';
+    byId('privacy').replaceChildren(icon(topic?.encrypted ? ICONS.locked : ICONS.unlocked),
+      Object.assign(document.createElement('span'), { textContent: topic?.encrypted ? 'End-to-end encrypted' : 'Readable by the meshbox' }));
+    byId('privacy').hidden = !topic;
+    const runs = identity.role === 'owner' || identity.role === 'admin';
+    for (const id of ['invite-button', 'manage-button', 'beginning-invite']) byId(id).hidden = !runs;
+    const { unread, mentions } = topics.countsExcept('');
+    document.title = `${unread ? `(${mentions ? '@' : ''}${badgeCount(unread)}) ` : ''}#${room.topic} · ${identity.meshSlug}`;
   }
 
   /** On a phone the side bar is a sheet: out of the way of keys and readers until it is opened. */
   #wireSheet() {
     const narrow = matchMedia('(max-width: 720px)');
-    const show = (open) => {
-      byId('room').classList.toggle('sheet-open', open);
-      byId('sidebar').inert = narrow.matches && !open;
-      byId('backdrop').hidden = !open;
-      byId('people-button').setAttribute('aria-expanded', open);
+    byId('sidebar-button').onclick = () => {
+      this.#showSheet(true);
+      byId('sidebar-close').focus();
     };
-    const close = () => {
-      if (!byId('room').classList.contains('sheet-open')) return;
-      show(false);
-      byId('people-button').focus();
-    };
-    byId('people-button').onclick = () => {
-      show(true);
-      byId('people-close').focus();
-    };
-    byId('people-close').onclick = byId('backdrop').onclick = close;
-    document.addEventListener('keydown', ({ key }) => key === 'Escape' && close());
-    narrow.onchange = () => show(false);
-    show(false);
+    byId('sidebar-close').onclick = byId('backdrop').onclick = () => this.#closeSheet();
+    narrow.onchange = () => this.#showSheet(false);
+    this.#showSheet(false);
+  }
+
+  #showSheet(open) {
+    byId('room').classList.toggle('sheet-open', open);
+    byId('sidebar').inert = matchMedia('(max-width: 720px)').matches && !open;
+    byId('backdrop').hidden = !open;
+    byId('sidebar-button').setAttribute('aria-expanded', open);
+  }
+
+  /** @returns {boolean} whether it was open */
+  #closeSheet() {
+    if (!byId('room').classList.contains('sheet-open')) return false;
+    this.#showSheet(false);
+    byId('sidebar-button').focus();
+    return true;
   }
 
   /** iOS lays its keyboard over the page; the page then ends where the keyboard begins. */
@@ -130,8 +152,8 @@ export class RoomView {
   }
 }
 
-function clockSentence(ahead) {
-  const minutes = Math.round(Math.abs(ahead) / 60_000);
-  const off = minutes ? `about ${minutes} min ${ahead > 0 ? 'ahead' : 'behind'}` : 'more than a minute off';
-  return `The clock of this device, or of the machine that runs meshbox, is ${off}, so you cannot be recognised. Set date and time to automatic in the system settings.`;
+/** Runs something when the page is done with what is more urgent. */
+function whenIdle(task) {
+  if ('requestIdleCallback' in window) requestIdleCallback(task, { timeout: 5_000 });
+  else setTimeout(task, 2_000);
 }

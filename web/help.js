@@ -1,0 +1,22 @@
+/** All keys at a glance. */
+
+import { openDialog } from './dialog.js';
+import { h } from './dom.js';
+import { keys } from './keys.js';
+
+/** Keys that are handled where the focus is: while writing, or on a message. */
+const ELSEWHERE = [
+  { shown: 'Enter', does: 'Send' },
+  { shown: 'Shift Enter', does: 'New line' },
+  { shown: '@', does: 'Mention somebody' },
+  { shown: '↑ ↓', does: 'From message to message' },
+  { shown: 'C', does: 'Copy its text' },
+  { shown: 'L', does: 'Copy its link' },
+];
+
+/** Shows what keys there are. */
+export function showHelp() {
+  const rows = [...keys({}), ...ELSEWHERE].map(({ shown, does }) => h('div', {},
+    h('dt', {}, ...shown.split(' ').map((key) => h('kbd', {}, key))), h('dd', {}, does)));
+  openDialog({ title: 'Keys', className: 'help' }, h('dl', {}, ...rows));
+}

@@ -1,0 +1,66 @@
+/** The list of topics, with what is unread in them. */
+
+import { arrange, byId, h, icon, ICONS } from './dom.js';
+import { route } from './route.js';
+import { badgeCount, plural } from './text.js';
+
+export class TopicList {
+  #topics;
+  #rows = new Map(); // topic name → its list item
+
+  /**
+   * @param {import('./session.js').Session} session
+   * @param {() => void} onNew called when somebody wants to make a topic
+   */
+  constructor(session, onNew) {
+    this.#topics = session.topics;
+    session.topics.addEventListener('change', () => this.#render());
+    byId('topic-new').onclick = onNew;
+  }
+
+  /**
+   * @param {number} step 1 is the next one, -1 the one before
+   * @returns {string} name of a topic one is in, seen from the current one
+   */
+  neighbour(step) {
+    const names = this.#topics.joined.map(({ name }) => name);
+    return names.at((names.indexOf(this.#topics.current) + step + names.length) % names.length) ?? this.#topics.current;
+  }
+
+  #render() {
+    const { list } = this.#topics;
+    arrange(byId('topics'), list.map((topic) => this.#row(topic)));
+    const { unread, mentions } = this.#topics.countsExcept(this.#topics.current);
+    byId('elsewhere').hidden = unread === 0;
+    byId('elsewhere').textContent = badgeCount(mentions || unread);
+    byId('elsewhere').classList.toggle('strong', mentions > 0);
+  }
+
+  #row(topic) {
+    const { name, role, unread, mentions, visibility } = topic;
+    const current = name === this.#topics.current;
+    const version = JSON.stringify([role, unread, mentions, current, visibility]);
+    const known = this.#rows.get(name);
+    if (known?.version === version) return known;
+    const row = known ?? h('li', { dataset: { topic: name } });
+    row.version = version;
+    row.className = [unread && !current ? 'unread' : '', role ? '' : 'outside'].join(' ').trim();
+    const link = row.firstChild ?? h('a', { href: route(name) });
+    if (current) link.setAttribute('aria-current', 'page');
+    else link.removeAttribute('aria-current');
+    link.replaceChildren(
+      h('span', { className: 'hash', ariaHidden: 'true' }, ...(visibility === 'private' ? [icon(ICONS.locked)] : ['#'])),
+      h('span', { className: 'topic-name' }, name),
+      ...count(topic));
+    if (!known) row.append(link);
+    this.#rows.set(name, row);
+    return row;
+  }
+}
+
+function count({ unread, mentions }) {
+  if (!unread) return [];
+  const words = [plural(unread, 'new message'), mentions ? plural(mentions, 'mention') : ''].filter(Boolean).join(', ');
+  return [h('span', { className: `count${mentions ? ' strong' : ''}` },
+    h('span', { ariaHidden: 'true' }, mentions ? `@${badgeCount(mentions)}` : badgeCount(unread)), h('span', { className: 'sr-only' }, words))];
+}
