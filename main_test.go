@@ -2,8 +2,8 @@ package main
 
 import (
 	"bufio"
-	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"net/http"
 	"os"
@@ -11,15 +11,10 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 	"time"
-
-	"github.com/chromedp/cdproto/cdp"
-	"github.com/chromedp/cdproto/input"
-	"github.com/chromedp/cdproto/runtime"
-	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/kb"
 
 	"meshbox/broker/peer"
 	"meshbox/broker/wire"
@@ -44,13 +39,35 @@ func build(t *testing.T) string {
 			t.Fatal(err)
 		}
 	}
-	program := filepath.Join(t.TempDir(), "meshbox")
+	program, err := buildOnce()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return program
+}
+
+// buildFolder is where buildOnce leaves the program.
+var buildFolder string
+
+var buildOnce = sync.OnceValues(func() (string, error) {
+	program := filepath.Join(buildFolder, "meshbox")
 	command := exec.Command("go", "build", "-o", program, ".")
 	command.Env = append(os.Environ(), "CGO_ENABLED=0")
 	if output, err := command.CombinedOutput(); err != nil {
-		t.Fatalf("go build: %v\n%s", err, output)
+		return "", fmt.Errorf("go build: %w\n%s", err, output)
 	}
-	return program
+	return program, nil
+})
+
+func TestMain(m *testing.M) {
+	folder, err := os.MkdirTemp("", "meshbox-test-")
+	if err != nil {
+		panic(err)
+	}
+	buildFolder = folder
+	code := m.Run()
+	os.RemoveAll(folder)
+	os.Exit(code)
 }
 
 // server is a running meshbox.
@@ -67,9 +84,9 @@ var (
 )
 
 // start runs program in folder and waits until it is ready.
-func start(t *testing.T, program, folder, listen string) *server {
+func start(t *testing.T, program, folder, listen string, flags ...string) *server {
 	t.Helper()
-	s := &server{t: t, command: exec.Command(program, "--listen", listen)}
+	s := &server{t: t, command: exec.Command(program, append([]string{"--listen", listen}, flags...)...)}
 	s.command.Dir = folder
 	s.command.Stderr = os.Stderr
 	output, err := s.command.StdoutPipe()
@@ -109,6 +126,12 @@ func (s *server) waitReady() {
 	s.t.Fatal("meshbox did not get ready")
 }
 
+// kill ends the server as a power cut does.
+func (s *server) kill() {
+	s.command.Process.Kill()
+	s.command.Wait()
+}
+
 // stop ends the server as a service manager does.
 func (s *server) stop() {
 	s.t.Helper()
@@ -120,122 +143,21 @@ func (s *server) stop() {
 	}
 }
 
-// browser starts Chromium with an empty profile, or skips the test.
-func browser(t *testing.T) context.Context {
+// shortLink makes an invite, with flags of the command.
+func shortLink(t *testing.T, program, db string, flags ...string) string {
 	t.Helper()
-	path := ""
-	for _, name := range []string{"chromium", "chromium-browser", "google-chrome", "google-chrome-stable"} {
-		if found, err := exec.LookPath(name); err == nil {
-			path = found
-			break
-		}
-	}
-	if path == "" {
-		if os.Getenv("MESHBOX_REQUIRE_CHROMIUM") == "1" {
-			t.Fatal("Chromium is required and was not found")
-		}
-		t.Skip("Chromium was not found; install it to run the browser tests (Debian: apt-get install chromium)")
-	}
-	options := append(chromedp.DefaultExecAllocatorOptions[:],
-		chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.UserDataDir(t.TempDir()), chromedp.WindowSize(1280, 800),
-		chromedp.Flag("disable-quic", true), chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-background-networking", true))
-	ctx, cancel := chromedp.NewExecAllocator(context.Background(), options...)
-	t.Cleanup(cancel)
-	ctx, cancel = chromedp.NewContext(ctx)
-	t.Cleanup(cancel)
-	// The first run starts the browser, and it lives as long as that context.
-	if err := chromedp.Do(ctx, chromedp.Navigate("about:blank")); err != nil {
-		t.Fatalf("Chromium does not start: %v", err)
-	}
-	err := chromedp.Listen(ctx, func(event any) {
-		if thrown, ok := event.(*runtime.EventExceptionThrown); ok {
-			t.Errorf("the page threw: %+v", thrown.ExceptionDetails)
-		}
-	})
-	if err != nil {
-		t.Fatal(err)
-	}
-	return ctx
-}
-
-// do runs browser actions, one after the other, with a test's patience.
-func do(t *testing.T, ctx context.Context, actions ...chromedp.Action[chromedp.Void]) {
-	t.Helper()
-	bounded, cancel := context.WithTimeout(ctx, patience)
-	defer cancel()
-	if err := chromedp.Do(bounded, actions...); err != nil {
-		page, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("document.body.innerText"))
-		t.Fatalf("%v\nthe page shows:\n%s", err, page)
-	}
-}
-
-// get runs a browser action that has a result.
-func get[T any](t *testing.T, ctx context.Context, action chromedp.Action[T]) T {
-	t.Helper()
-	result, err := chromedp.Run(ctx, action)
-	if err != nil {
-		t.Fatal(err)
-	}
-	return result
-}
-
-// until waits for a JavaScript condition.
-func until(condition string, args ...any) chromedp.Action[chromedp.Void] {
-	wait := chromedp.PollFunction[bool]("(...args) => ("+condition+")(...args)",
-		chromedp.WithPollingArgs(args...), chromedp.WithPollingTimeout(patience), chromedp.WithPollingInterval(50*time.Millisecond))
-	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		_, err := wait(ctx, target)
-		return chromedp.Void{}, err
-	}
-}
-
-// css is a selector; chromedp takes a plain string for a search.
-type css = chromedp.CSS
-
-const (
-	joinName = css("#join-name")
-	composer = css("#composer")
-	banner   = css("#banner")
-)
-
-// sees waits until a message with this text is in the room, and its author.
-func sees(author, text string) chromedp.Action[chromedp.Void] {
-	return until(`(author, text) => [...document.querySelectorAll("[data-message-id] .message-text")].some(m => m.textContent === text)
-		&& document.querySelector("#messages").textContent.includes(author)`, author, text)
-}
-
-// says types a message and sends it with Enter. chromedp's own Enter comes with
-// a separate character event, which types a line break even if the page took
-// the key; a real keyboard's does not.
-func says(text string) chromedp.Action[chromedp.Void] {
-	return chromedp.Steps(chromedp.SendKeys(composer, text), press(input.DispatchKeyEventTypeKeyDown), press(input.DispatchKeyEventTypeKeyUp))
-}
-
-func press(kind input.DispatchKeyEventType) chromedp.Action[chromedp.Void] {
-	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
-		key := input.DispatchKeyEventParams{Type: kind, Key: "Enter", Code: "Enter", WindowsVirtualKeyCode: 13, Text: "\r"}
-		_, err := cdp.Call(ctx, target, input.DispatchKeyEvent, key)
-		return chromedp.Void{}, err
-	}
-}
-
-// enter joins by a link as name, and ends in the room.
-func enter(link, name string) chromedp.Action[chromedp.Void] {
-	return chromedp.Steps(
-		chromedp.Navigate(link), chromedp.WaitVisible(joinName),
-		chromedp.SendKeys(joinName, name+kb.Enter), chromedp.WaitVisible(composer),
-	)
-}
-
-// agent joins with "meshbox join" and connects with the identity that left.
-func agent(t *testing.T, program, folder, db, name string) *peer.Conn {
-	t.Helper()
-	invite := run(t, program, "invite", "--json", "--db", db)
-	short := regexp.MustCompile(`"short_link":"([^"]+)"`).FindStringSubmatch(invite)
+	printed := run(t, program, append([]string{"invite", "--json", "--db", db}, flags...)...)
+	short := regexp.MustCompile(`"short_link":"([^"]+)"`).FindStringSubmatch(printed)
 	if short == nil {
-		t.Fatalf("invite --json printed %s", invite)
+		t.Fatalf("invite --json printed %s", printed)
 	}
-	run(t, program, "join", short[1], "--name", name, "--config", folder)
+	return short[1]
+}
+
+// joins joins with "meshbox join" and returns the identity that left in a folder.
+func joins(t *testing.T, program, folder, db, name string) peer.Identity {
+	t.Helper()
+	run(t, program, "join", shortLink(t, program, db), "--name", name, "--config", folder)
 	keyring, err := peer.OpenKeyring(folder)
 	if err != nil {
 		t.Fatal(err)
@@ -244,7 +166,13 @@ func agent(t *testing.T, program, folder, db, name string) *peer.Conn {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := peer.Dial(t.Context(), peer.Options{Identity: id})
+	return id
+}
+
+// agent joins and connects.
+func agent(t *testing.T, program, folder, db, name string) *peer.Conn {
+	t.Helper()
+	c, err := peer.Dial(t.Context(), peer.Options{Identity: joins(t, program, folder, db, name)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -259,55 +187,6 @@ func run(t *testing.T, program string, args ...string) string {
 		t.Fatalf("meshbox %s: %v\n%s", strings.Join(args, " "), err, failed.Stderr)
 	}
 	return string(output)
-}
-
-// wantText waits for a message with this text.
-func wantText(t *testing.T, c *peer.Conn, text string) *wire.Push {
-	t.Helper()
-	for {
-		select {
-		case push := <-c.Pushes():
-			if push.Subtype == "system" {
-				continue
-			}
-			if got, err := c.Text(push); err != nil || got != text {
-				t.Fatalf("got %q, %v; want %q", got, err, text)
-			}
-			return push
-		case <-time.After(patience):
-			t.Fatalf("%q did not arrive", text)
-		}
-	}
-}
-
-func TestPersonAndAgentTalkInGeneral(t *testing.T) {
-	page := browser(t)
-	program, folder := build(t), t.TempDir()
-	s := start(t, program, folder, "127.0.0.1:0")
-	if s.link == "" {
-		t.Fatal("the first run printed no link")
-	}
-	do(t, page, enter(s.link, "Olga"))
-	claude := agent(t, program, t.TempDir(), filepath.Join(folder, "meshbox.db"), "claude")
-	do(t, page, says("hello, is anybody here?"), sees("Olga", "hello, is anybody here?"))
-	push := wantText(t, claude, "hello, is anybody here?")
-	if push.SenderName != "Olga" || push.Topic != wire.General || push.SenderPeerType != wire.PeerHuman {
-		t.Errorf("push = %+v", push)
-	}
-	if ack, err := claude.SendText(t.Context(), "#general", "yes, me: **claude** <b>here</b>"); err != nil || !ack.Queued {
-		t.Fatalf("ack %+v, %v", ack, err)
-	}
-	do(t, page, sees("claude", "yes, me: **claude** <b>here</b>"))
-	do(t, page, chromedp.Reload(), chromedp.WaitVisible(composer),
-		sees("Olga", "hello, is anybody here?"), sees("claude", "yes, me: **claude** <b>here</b>"))
-	location, focused := get(t, page, chromedp.Location()), get(t, page, chromedp.Evaluate[string](`document.activeElement.id`))
-	if strings.Contains(location, "/join/") || focused != "composer" {
-		t.Errorf("location %s, focus on %q", location, focused)
-	}
-	owner := run(t, program, "mesh", "list", "--db", filepath.Join(folder, "meshbox.db"))
-	if !strings.Contains(owner, "Olga") {
-		t.Errorf("mesh list does not name the owner:\n%s", owner)
-	}
 }
 
 func TestRoomSurvivesARestart(t *testing.T) {
@@ -354,30 +233,4 @@ func TestRoomSurvivesARestart(t *testing.T) {
 		t.Errorf("member list:\n%s", members)
 	}
 	again.stop()
-}
-
-// A browser keeps its draft and its unsent message while the server is gone.
-func TestPageReconnectsByItself(t *testing.T) {
-	page := browser(t)
-	program, folder := build(t), t.TempDir()
-	s := start(t, program, folder, "127.0.0.1:0")
-	address := strings.TrimPrefix(s.url, "http://localhost")
-	do(t, page, enter(s.link, "Olga"))
-	claude := agent(t, program, t.TempDir(), filepath.Join(folder, "meshbox.db"), "claude")
-	do(t, page, says("before"), sees("Olga", "before"))
-	wantText(t, claude, "before")
-	s.command.Process.Kill()
-	s.command.Wait()
-	do(t, page, chromedp.WaitVisible(banner), says("while it was gone"), chromedp.SendKeys(composer, "a draft"))
-
-	start(t, program, folder, "127.0.0.1"+address)
-	do(t, page, chromedp.WaitNotVisible(banner),
-		until(`() => [...document.querySelectorAll("[data-state=sent]")].some(m => m.textContent.includes("while it was gone"))`))
-	if draft := get(t, page, chromedp.Value(composer)); draft != "a draft" {
-		t.Errorf("the draft is %q", draft)
-	}
-	shown := get(t, page, chromedp.Evaluate[int](`[...document.querySelectorAll(".message-text")].filter(m => m.textContent === "while it was gone").length`))
-	if shown != 1 {
-		t.Errorf("the message sent meanwhile is shown %d times:\n%s", shown, get(t, page, chromedp.Evaluate[string]("document.querySelector(\"#messages\").innerText")))
-	}
 }
