@@ -288,8 +288,11 @@ export class MessageLog {
   #renderJump() {
     const { unread, atLatest } = this.#room;
     const far = this.#toEnd() > this.#scroller.clientHeight;
-    this.#jump.hidden = (this.#pinned && atLatest) || !(unread || far || !atLatest);
-    this.#jump.textContent = unread ? `${plural(unread, 'new message')} ↓` : 'Jump to latest ↓';
+    const hidden = (this.#pinned && atLatest) || !(unread || far || !atLatest);
+    const text = unread ? `${plural(unread, 'new message')} ↓` : 'Jump to latest ↓';
+    // Setting what is so already would have the page laid out anew, with every turn of the wheel.
+    if (this.#jump.hidden !== hidden) this.#jump.hidden = hidden;
+    if (this.#jump.textContent !== text) this.#jump.textContent = text;
   }
 
   /**

@@ -17,7 +17,7 @@ import { Timeline } from './timeline.js';
 /** @typedef {import('./message.js').Message} Message */
 
 const FIRST_PAGE = 50; // messages shown at once, and usually enough to catch up
-const PAGE = 100; // messages per step back or forth
+const PAGE = 60; // messages per step back or forth
 const SYNC_PAGE = 200; // messages per further request; the broker's most
 const SYNC_PAGES = 5; // pages to catch up with before starting over from the newest
 const MOST = 1_200; // messages in one run, then the far end of it is let go
