@@ -113,7 +113,7 @@ func isRecorded(m wire.Message) bool {
 	return false
 }
 
-// dispatch hands a message to its method.
+// dispatch checks what a message needs, and hands it to its method.
 func (c *conn) dispatch(m wire.Message, r request) {
 	switch m := m.(type) { // the hot ones need no barrier
 	case *wire.Send:
@@ -134,11 +134,16 @@ func (c *conn) dispatch(m wire.Message, r request) {
 			return
 		}
 	}
+	r.route(m)
+}
+
+// route hands a message to its method, part by part of the protocol.
+func (r request) route(m wire.Message) {
 	switch m := m.(type) {
 	case *wire.Hello, *wire.SessionHello:
 		r.fail(wire.AlreadyGreeted, "This connection said hello already; open another one for another identity.")
 	case *wire.ListPeers:
-		r.answer(&wire.PeersList{Peers: c.b.peers(c.presence)})
+		r.answer(&wire.PeersList{Peers: r.b.peers(r.presence)})
 	case *wire.MessageStatus:
 		r.messageStatus(m)
 	case *wire.DeliverySubscribe:
@@ -161,6 +166,13 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.joinGroup(m)
 	case *wire.LeaveGroup:
 		r.leaveGroup(m)
+	default:
+		r.routeTopic(m)
+	}
+}
+
+func (r request) routeTopic(m wire.Message) {
+	switch m := m.(type) {
 	case *wire.TopicCreate:
 		r.topicCreate(m)
 	case *wire.TopicList:
@@ -183,6 +195,13 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.topicSearch(m)
 	case *wire.TopicReceipts:
 		r.topicReceipts(m)
+	default:
+		r.routeMesh(m)
+	}
+}
+
+func (r request) routeMesh(m wire.Message) {
+	switch m := m.(type) {
 	case *wire.Disconnect:
 		r.disconnect(m)
 	case *wire.Kick:

@@ -43,20 +43,13 @@ func (a *app) auditList(ctx context.Context, f *auditFlags) error {
 	if f.limit == 0 {
 		f.limit = -1 // SQLite's own word for all
 	}
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	entries, _, err := db.AuditEntries(ctx, mesh.ID, store.AuditQuery{Event: f.event, Limit: f.limit})
-	if err != nil {
-		return err
-	}
-	return a.printAudit(entries, f.json)
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		entries, _, err := db.AuditEntries(ctx, mesh.ID, store.AuditQuery{Event: f.event, Limit: f.limit})
+		if err != nil {
+			return err
+		}
+		return a.printAudit(entries, f.json)
+	})
 }
 
 func (a *app) printAudit(entries []store.AuditEntry, asJSON bool) error {

@@ -66,6 +66,20 @@ func (f *dataFlags) url(ctx context.Context, db *store.DB) (string, error) {
 	return known, err
 }
 
+// onMesh does something with the mesh the flag names, else the first one.
+func (f *dataFlags) onMesh(ctx context.Context, do func(*store.DB, store.Mesh) error) error {
+	db, err := f.open()
+	if err != nil {
+		return err
+	}
+	defer db.Close()
+	mesh, err := f.chooseMesh(ctx, db)
+	if err != nil {
+		return err
+	}
+	return do(db, mesh)
+}
+
 // chooseMeshes returns the mesh the flag names, else all.
 func (f *dataFlags) chooseMeshes(ctx context.Context, db *store.DB) ([]store.Mesh, error) {
 	if f.mesh == "" {

@@ -67,28 +67,21 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 	case f.qr && f.json:
 		return usagef("--qr and --json do not go together")
 	}
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	publicURL, err := f.url(ctx, db)
-	if err != nil {
-		return err
-	}
-	terms := broker.InviteTerms{Role: f.role, Uses: f.uses, TTL: f.ttl, Label: wire.CleanLine(f.name, wire.MaxNameLen)}
-	made, err := broker.NewInvite(mesh, publicURL, terms, time.Now())
-	if err != nil {
-		return err
-	}
-	if err := db.CreateInvite(made, ""); err != nil {
-		return err
-	}
-	return a.printInvite(describe(made, mesh, publicURL), f)
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		publicURL, err := f.url(ctx, db)
+		if err != nil {
+			return err
+		}
+		terms := broker.InviteTerms{Role: f.role, Uses: f.uses, TTL: f.ttl, Label: wire.CleanLine(f.name, wire.MaxNameLen)}
+		made, err := broker.NewInvite(mesh, publicURL, terms, time.Now())
+		if err != nil {
+			return err
+		}
+		if err := db.CreateInvite(made, ""); err != nil {
+			return err
+		}
+		return a.printInvite(describe(made, mesh, publicURL), f)
+	})
 }
 
 func describe(i store.Invite, mesh store.Mesh, publicURL string) invitation {

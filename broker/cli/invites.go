@@ -41,38 +41,31 @@ type inviteEntry struct {
 }
 
 func (a *app) inviteList(ctx context.Context, f *dataFlags) error {
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	invites, err := db.Invites(ctx, mesh.ID, wire.MaxInvites)
-	if err != nil {
-		return err
-	}
-	entries := []inviteEntry{}
-	var rows [][]string
-	for _, i := range invites {
-		e := inviteEntry{
-			Code: i.Code, State: i.State(time.Now()), Role: i.Role, Label: i.Label, Uses: i.Uses, MaxUses: i.MaxUses, Joined: []string{},
-			CreatedAt: wire.Time(i.CreatedAt), ExpiresAt: wire.Time(i.ExpiresAt),
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		invites, err := db.Invites(ctx, mesh.ID, wire.MaxInvites)
+		if err != nil {
+			return err
 		}
-		for _, m := range i.Joined {
-			e.Joined = append(e.Joined, m.DisplayName)
+		entries := []inviteEntry{}
+		var rows [][]string
+		for _, i := range invites {
+			e := inviteEntry{
+				Code: i.Code, State: i.State(time.Now()), Role: i.Role, Label: i.Label, Uses: i.Uses, MaxUses: i.MaxUses, Joined: []string{},
+				CreatedAt: wire.Time(i.CreatedAt), ExpiresAt: wire.Time(i.ExpiresAt),
+			}
+			for _, m := range i.Joined {
+				e.Joined = append(e.Joined, m.DisplayName)
+			}
+			entries = append(entries, e)
+			rows = append(rows, []string{
+				e.Code, strings.ReplaceAll(e.State, "_", " "), fmt.Sprintf("%d of %d", e.Uses, e.MaxUses), e.Role, moment(i.ExpiresAt), e.Label, strings.Join(e.Joined, ", "),
+			})
 		}
-		entries = append(entries, e)
-		rows = append(rows, []string{
-			e.Code, strings.ReplaceAll(e.State, "_", " "), fmt.Sprintf("%d of %d", e.Uses, e.MaxUses), e.Role, moment(i.ExpiresAt), e.Label, strings.Join(e.Joined, ", "),
-		})
-	}
-	if f.json {
-		return printJSON(a.out, entries)
-	}
-	return table(a.out, []string{"CODE", "STATE", "USED", "ROLE", "UNTIL", "LABEL", "JOINED"}, rows)
+		if f.json {
+			return printJSON(a.out, entries)
+		}
+		return table(a.out, []string{"CODE", "STATE", "USED", "ROLE", "UNTIL", "LABEL", "JOINED"}, rows)
+	})
 }
 
 func (a *app) inviteRevokeCommand() *cobra.Command {
@@ -87,26 +80,19 @@ func (a *app) inviteRevokeCommand() *cobra.Command {
 }
 
 func (a *app) inviteRevoke(ctx context.Context, f *dataFlags, ref string) error {
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	ref = strings.TrimRight(ref, "/")
-	invite, changed, err := db.RevokeInvite(mesh.ID, "", ref[strings.LastIndex(ref, "/")+1:], time.Now())
-	switch {
-	case errors.Is(err, store.ErrNotFound):
-		return fmt.Errorf("there is no invite %q in the mesh %q; see: meshbox invite list", ref, mesh.Slug)
-	case err != nil:
-		return err
-	case !changed:
-		fmt.Fprintf(a.out, "The invite %s was withdrawn before.\n", invite.Code)
-	default:
-		fmt.Fprintf(a.out, "The invite %s is withdrawn: nobody can join by it any more. Who joined stays a member.\n", invite.Code)
-	}
-	return nil
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		ref = strings.TrimRight(ref, "/")
+		invite, changed, err := db.RevokeInvite(mesh.ID, "", ref[strings.LastIndex(ref, "/")+1:], time.Now())
+		switch {
+		case errors.Is(err, store.ErrNotFound):
+			return fmt.Errorf("there is no invite %q in the mesh %q; see: meshbox invite list", ref, mesh.Slug)
+		case err != nil:
+			return err
+		case !changed:
+			fmt.Fprintf(a.out, "The invite %s was withdrawn before.\n", invite.Code)
+		default:
+			fmt.Fprintf(a.out, "The invite %s is withdrawn: nobody can join by it any more. Who joined stays a member.\n", invite.Code)
+		}
+		return nil
+	})
 }

@@ -84,38 +84,31 @@ func (a *app) memberRestore(ctx context.Context, f *dataFlags, target string) er
 // became of it.
 func (a *app) onMember(ctx context.Context, f *dataFlags, target string, choose func(string, []store.Member) (store.Member, error),
 	do func(*store.DB, store.Mesh, store.Member) (string, error)) error {
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	found, err := db.FindMembers(ctx, mesh.ID, target)
-	if err != nil {
-		return err
-	}
-	member, err := choose(target, found)
-	if errors.Is(err, store.ErrNotFound) {
-		return fmt.Errorf("there is no member called %q in the mesh %q; see: meshbox member list", target, mesh.Slug)
-	}
-	if err != nil {
-		return err
-	}
-	outcome, err := do(db, mesh, member)
-	if err != nil {
-		return err
-	}
-	if !f.json {
-		fmt.Fprintf(a.out, "%s (%s) %s.\n", printable(member.DisplayName), shortKey(member.PubKey), outcome)
-		return nil
-	}
-	if member, err = db.MemberByID(ctx, mesh.ID, member.ID); err != nil {
-		return err
-	}
-	return printJSON(a.out, entryOf(member, mesh))
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		found, err := db.FindMembers(ctx, mesh.ID, target)
+		if err != nil {
+			return err
+		}
+		member, err := choose(target, found)
+		if errors.Is(err, store.ErrNotFound) {
+			return fmt.Errorf("there is no member called %q in the mesh %q; see: meshbox member list", target, mesh.Slug)
+		}
+		if err != nil {
+			return err
+		}
+		outcome, err := do(db, mesh, member)
+		if err != nil {
+			return err
+		}
+		if !f.json {
+			fmt.Fprintf(a.out, "%s (%s) %s.\n", printable(member.DisplayName), shortKey(member.PubKey), outcome)
+			return nil
+		}
+		if member, err = db.MemberByID(ctx, mesh.ID, member.ID); err != nil {
+			return err
+		}
+		return printJSON(a.out, entryOf(member, mesh))
+	})
 }
 
 // memberEntry is one object of "member list --json", and what "member revoke"
@@ -131,37 +124,30 @@ type memberEntry struct {
 }
 
 func (a *app) memberList(ctx context.Context, f *dataFlags) error {
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	members, err := db.Members(ctx, mesh.ID)
-	if err != nil {
-		return err
-	}
-	entries := []memberEntry{}
-	var rows [][]string
-	for _, m := range members {
-		e := entryOf(m, mesh)
-		entries = append(entries, e)
-		state := "active"
-		switch {
-		case m.Revoked():
-			state = "revoked"
-		case m.PubKey == "":
-			state = "invited"
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		members, err := db.Members(ctx, mesh.ID)
+		if err != nil {
+			return err
 		}
-		rows = append(rows, []string{e.Name, e.Role, state, moment(m.JoinedAt), moment(m.LastSeenAt), shortKey(m.PubKey)})
-	}
-	if f.json {
-		return printJSON(a.out, entries)
-	}
-	return table(a.out, []string{"NAME", "ROLE", "STATE", "JOINED", "LAST SEEN", "KEY"}, rows)
+		entries := []memberEntry{}
+		var rows [][]string
+		for _, m := range members {
+			e := entryOf(m, mesh)
+			entries = append(entries, e)
+			state := "active"
+			switch {
+			case m.Revoked():
+				state = "revoked"
+			case m.PubKey == "":
+				state = "invited"
+			}
+			rows = append(rows, []string{e.Name, e.Role, state, moment(m.JoinedAt), moment(m.LastSeenAt), shortKey(m.PubKey)})
+		}
+		if f.json {
+			return printJSON(a.out, entries)
+		}
+		return table(a.out, []string{"NAME", "ROLE", "STATE", "JOINED", "LAST SEEN", "KEY"}, rows)
+	})
 }
 
 func entryOf(m store.Member, mesh store.Mesh) memberEntry {

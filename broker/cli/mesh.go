@@ -137,22 +137,15 @@ func (a *app) meshRename(ctx context.Context, f *dataFlags, name string) error {
 	if err := checkMeshName(name); err != nil {
 		return err
 	}
-	db, err := f.open()
-	if err != nil {
-		return err
-	}
-	defer db.Close()
-	mesh, err := f.chooseMesh(ctx, db)
-	if err != nil {
-		return err
-	}
-	err = db.RenameMesh(mesh.ID, "", name)
-	if errors.Is(err, store.ErrExists) {
-		return fmt.Errorf("there is a mesh called %q already; choose another name", name)
-	}
-	if err != nil {
-		return err
-	}
-	fmt.Fprintf(a.out, "The mesh %q is called %q now. Links made before go on working.\n", mesh.Slug, name)
-	return nil
+	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
+		err := db.RenameMesh(mesh.ID, "", name)
+		if errors.Is(err, store.ErrExists) {
+			return fmt.Errorf("there is a mesh called %q already; choose another name", name)
+		}
+		if err != nil {
+			return err
+		}
+		fmt.Fprintf(a.out, "The mesh %q is called %q now. Links made before go on working.\n", mesh.Slug, name)
+		return nil
+	})
 }
