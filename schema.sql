@@ -69,7 +69,8 @@ CREATE TABLE invite (
   uses         INTEGER NOT NULL DEFAULT 0 CHECK (uses BETWEEN 0 AND max_uses),
   created_at   INTEGER NOT NULL,
   expires_at   INTEGER NOT NULL,
-  revoked_at   INTEGER
+  revoked_at   INTEGER,
+  created_by   TEXT REFERENCES member (id)          -- NULL: the operator
 ) STRICT;
 CREATE INDEX invite_mesh ON invite (mesh_id);
 
@@ -200,8 +201,9 @@ CREATE INDEX notification_unread ON notification (member_id, topic_id) WHERE rea
 
 -- The words of topic messages that are not encrypted, for search. The rowid is
 -- message.seq; the text itself is not kept twice, so a row can only be removed
--- by who knows what was in it. The topic's id is a word of its own: a search then
--- takes as long as its topic is large, not as the file is.
+-- by who knows what was in it. The topic's id is a word of its own, so that a whole
+-- word is looked for in one topic only; the beginning of one costs what the file
+-- has of such words.
 CREATE VIRTUAL TABLE message_text USING fts5 (
   topic,                                            -- message.topic_id
   text,

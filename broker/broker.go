@@ -26,7 +26,10 @@ type Broker struct {
 	ledger  *ledger
 	changes changes
 	seen    lastSeen
-	hooks   *buckets  // status reports, by process
+	hooks   *buckets // status reports, by process
+
+	searches chan struct{} // capacity maxSearches: one is in it for each that runs
+
 	started time.Time // its monotonic reading is what durations count from
 	ages    *ageClock
 	handler http.Handler
@@ -51,7 +54,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 		cfg.Log = slog.New(slog.DiscardHandler)
 	}
 	b := &Broker{
-		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: changes{what: map[string][]string{}},
+		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: newChanges(), searches: make(chan struct{}, maxSearches),
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
 		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},

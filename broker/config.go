@@ -60,6 +60,8 @@ func DefaultLimits() Limits {
 }
 
 const (
+	maxCapabilities = 100 // words of one hello
+
 	earnAfter     = 10 * time.Second // a presence that lived so long has earned a lease (protocol section 10)
 	sendsInFlight = 64               // of one connection; more wait in its socket
 	malformedRun  = 5                // bad frames in a row that end a connection (protocol section 1)

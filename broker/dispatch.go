@@ -94,18 +94,24 @@ func capability(m wire.Message) string {
 		return "grant"
 	case *wire.Kick, *wire.Disconnect:
 		return "kick"
-	case *wire.Ban, *wire.Unban:
+	case *wire.Ban, *wire.Unban, *wire.ListBans:
 		return "ban"
-	case *wire.InviteCreate, *wire.InviteList, *wire.InviteRevoke, *wire.MemberList, *wire.MeshRename:
-		return "admin"
+	case *wire.InviteCreate, *wire.InviteList, *wire.InviteRevoke, *wire.MemberList, *wire.MeshRename, *wire.AuditQuery, *wire.AuditVerify:
+		return capAdmin
 	}
 	return ""
 }
 
-// isRecorded reports requests that stay in the audit chain for ever: they count
-// as sends against the rate of a member, or it could fill the disk with them.
-func isRecorded(m wire.Message) bool {
+// capAdmin is what a session needs to run the mesh (wire/mesh.go).
+const capAdmin = "admin"
+
+// countsAsSend reports requests that count against the rate of a member as its
+// sends do: those that stay in the audit chain for ever, as it could fill the disk
+// with them, and searches, as they are long.
+func countsAsSend(m wire.Message) bool {
 	switch m.(type) {
+	case *wire.TopicSearch:
+		return true
 	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe,
 		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename:
 		return true
@@ -128,7 +134,7 @@ func (c *conn) dispatch(m wire.Message, r request) {
 		r.fail(wire.Forbidden, missingCapability(missing))
 		return
 	}
-	if isRecorded(m) {
+	if countsAsSend(m) {
 		if err := c.b.rates.take(c.presence.member.ID, time.Now()); err != nil {
 			r.fail(wire.RateLimit, err.Error())
 			return

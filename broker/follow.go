@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"sync"
 	"sync/atomic"
+	"time"
 
 	"meshbox/broker/store"
 	"meshbox/broker/wire"
@@ -19,11 +20,15 @@ type ledger struct {
 	bell   chan struct{} // capacity 1: something is dirty
 	active atomic.Int64  // subscriptions and watches; 0 spares everybody the lock
 
-	mu      sync.Mutex
-	subs    map[*subscription]struct{}
-	watched map[*conn]*receipts // see receipts.go
-	ringing bool                // a timer will make the receipts due
-	due     bool
+	mu   sync.Mutex
+	subs map[*subscription]struct{}
+
+	// of watches, see receipts.go
+	topics   map[string]*watched // by topic id
+	watching map[*conn]string    // topic ids
+	ringing  bool                // a timer runs that will make the dirty topics due
+	due      bool
+	pause    time.Duration // how long to wait after the last round
 }
 
 // subscription is one sender's interest in one message.
@@ -37,7 +42,7 @@ type subscription struct {
 }
 
 func newLedger() *ledger {
-	return &ledger{bell: make(chan struct{}, 1), subs: map[*subscription]struct{}{}, watched: map[*conn]*receipts{}}
+	return &ledger{bell: make(chan struct{}, 1), subs: map[*subscription]struct{}{}, topics: map[string]*watched{}, watching: map[*conn]string{}}
 }
 
 func (r request) deliverySubscribe(m *wire.DeliverySubscribe) {
@@ -155,12 +160,14 @@ func (b *Broker) tellLedger(ctx context.Context) {
 			return
 		case <-b.ledger.bell:
 		}
-		for _, s := range b.ledger.takeDirty() {
-			b.tellSubscriber(s)
-		}
-		for _, w := range b.ledger.takeDue() {
-			b.tellReceipts(w)
-		}
+		b.tellSubscribers()
+		b.tellWatches(ctx)
+	}
+}
+
+func (b *Broker) tellSubscribers() {
+	for _, s := range b.ledger.takeDirty() {
+		b.tellSubscriber(s)
 	}
 }
 

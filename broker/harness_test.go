@@ -88,7 +88,7 @@ func (h *house) open(path string, o store.Options) {
 	if os.Getenv("MESHBOX_TEST_LOG") != "" {
 		cfg.Log = slog.New(slog.NewTextHandler(os.Stderr, &slog.HandlerOptions{Level: slog.LevelDebug}))
 	}
-	b := New(cfg, db, fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}, "app.css": {Data: []byte("*{}")}})
+	b := New(cfg, db, pagesForTest)
 	ctx, cancel := context.WithCancel(context.Background())
 	done := make(chan struct{})
 	go func() { b.Run(ctx); close(done) }()
@@ -175,6 +175,8 @@ func (h *house) arriveAs(name string, client wire.Client) *guest {
 	h.t.Helper()
 	return h.dial(h.join(name), peer.Options{Session: identity.NewKey(), Client: client})
 }
+
+var pagesForTest = fstest.MapFS{"index.html": {Data: []byte("<!doctype html>")}, "app.css": {Data: []byte("*{}")}}
 
 // patience is generous: the race detector on a busy machine is slow.
 const patience = 30 * time.Second

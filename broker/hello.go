@@ -294,7 +294,7 @@ func tidy(said wire.Client) wire.Client {
 	said.Channel = wire.CleanLine(said.Channel, wire.MaxNameLen)
 	said.Model = wire.CleanLine(said.Model, wire.MaxNameLen)
 	said.Groups = tidyGroups(said.Groups)
-	said.Capabilities = tidyWords(said.Capabilities)
+	said.Capabilities = tidyWords(said.Capabilities, maxCapabilities)
 	return said
 }
 
@@ -326,6 +326,7 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	c.presence = p
 	c.log = c.log.With("mesh", p.meshID, "member", p.member.ID) // before the write loop learns of the feed
 	mesh := c.b.whereIs(p)
+	p.runsMesh = mesh.ID != "" && mesh.RoleOf(p.member) != store.RoleMember && p.caps.Allows(capAdmin)
 	silent, replaced, refusal := c.b.arrive(p, func() []byte { return wire.Encode(p.ack(mesh), reqID) })
 	switch refusal {
 	case wire.Capacity:
@@ -343,6 +344,8 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 	}
 	if !silent {
 		c.b.announce(p)
+	}
+	if c.b.isVisible(p) { // also of one that took a place: it may come from elsewhere
 		c.b.changed(p.meshID, wire.ChangedPeers)
 	}
 	if p.rekeyed && p.earned.Load() {
@@ -370,6 +373,13 @@ func (b *Broker) announce(p *presence) {
 	b.tellOthers(p, wire.EventPeerJoined, event)
 }
 
+// isVisible reports whether others see p.
+func (b *Broker) isVisible(p *presence) bool {
+	b.mu.RLock()
+	defer b.mu.RUnlock()
+	return p.visible
+}
+
 // whereIs returns the mesh of p if its hello asked for mesh events; others do not
 // pay for a look at it.
 func (b *Broker) whereIs(p *presence) (mesh store.Mesh) {
@@ -393,6 +403,9 @@ func (p *presence) ack(mesh store.Mesh) *wire.HelloAck {
 	}
 	if mesh.ID != "" {
 		ack.MeshName, ack.MemberRole = mesh.Slug, mesh.RoleOf(p.member)
+		if !p.runsMesh {
+			ack.MemberRole = store.RoleMember // whatever its member is, this session may not act as that
+		}
 	}
 	if ack.MemberProfile.Groups == nil {
 		ack.MemberProfile.Groups = []wire.Group{}

@@ -168,8 +168,10 @@ func (b *Broker) takeReport(s report) (pending bool) {
 	defer b.mu.Unlock()
 	meant := b.meant(&s)
 	for _, p := range meant {
-		p.say(s.status, byHook, s.at)
-		b.changed(p.meshID, wire.ChangedPeers)
+		before := p.status
+		if p.say(s.status, byHook, s.at); p.status != before && p.visible {
+			b.changed(p.meshID, wire.ChangedPeers)
+		}
 	}
 	if len(meant) == 0 {
 		b.reports.keep(s)

@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"io/fs"
 	"net/http"
-	"strings"
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
@@ -14,10 +13,10 @@ import (
 // maxBody bounds what a POST may carry, in bytes.
 const maxBody = 64 << 10
 
-// securityHeaders go with every answer but the page's files, for which they mean
-// nothing. The page loads nothing from elsewhere, is framed by nobody, and tells no
-// other site where it was.
-var securityHeaders = map[string]string{
+// documentHeaders go with every answer but scripts and style sheets, for which they
+// mean nothing. The page loads nothing from elsewhere, is framed by nobody, and
+// tells no other site where it was.
+var documentHeaders = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
 	"Referrer-Policy":            "no-referrer",
@@ -42,10 +41,8 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	guarded := http.NewCrossOriginProtection().Handler(mux)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("X-Content-Type-Options", "nosniff")
-		if !strings.HasPrefix(r.URL.Path, "/web/") {
-			for name, value := range securityHeaders {
-				w.Header().Set(name, value)
-			}
+		for name, value := range documentHeaders {
+			w.Header().Set(name, value)
 		}
 		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
 		guarded.ServeHTTP(w, r)

@@ -36,7 +36,9 @@ func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case err == nil:
 		b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
-		b.joined(joined.Mesh.ID)
+		if !joined.Already {
+			b.joined(joined.Mesh.ID)
+		}
 		b.log.Info("joined", "mesh", joined.Mesh.ID, "member", joined.Member.ID, "already", joined.Already)
 		writeJSON(w, http.StatusOK, joinResponse{OK: true, MemberID: joined.Member.ID, AlreadyMember: joined.Already})
 	case store.IsTrouble(err):

@@ -71,13 +71,13 @@ func (r request) inviteList() {
 	if !r.moderates() {
 		return
 	}
-	invites, err := r.b.db.Invites(context.Background(), r.presence.meshID, wire.MaxInvites)
+	now := time.Now()
+	invites, err := r.b.db.Invites(context.Background(), r.presence.meshID, wire.MaxInvites, now)
 	if err != nil {
 		r.storeFailed(err)
 		return
 	}
 	response := &wire.InviteListResponse{Invites: make([]wire.Invite, len(invites))}
-	now := time.Now()
 	for i, invite := range invites {
 		response.Invites[i] = r.b.describeInvite(invite, now)
 	}
@@ -155,7 +155,7 @@ func (r request) memberList() {
 		r.storeFailed(err)
 		return
 	}
-	now, online := time.Now(), r.b.connectedMembers(meshID)
+	now, online := time.Now(), r.b.connectedMembers(r.presence)
 	response := &wire.MemberListResponse{Members: []wire.MemberInfo{}}
 	for _, m := range members {
 		if m.PubKey == "" {
@@ -173,14 +173,16 @@ func (r request) memberList() {
 	r.answer(response)
 }
 
-// connectedMembers returns the ids of the members with a live connection.
-func (b *Broker) connectedMembers(meshID string) map[string]bool {
+// connectedMembers returns the ids of the members with a live connection, as far
+// as they let who asks see it.
+func (b *Broker) connectedMembers(asking *presence) map[string]bool {
+	hiding := b.grants.deny(asking.member.PubKey, "read")
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	online := map[string]bool{}
-	if r := b.rooms[meshID]; r != nil {
+	if r := b.rooms[asking.meshID]; r != nil {
 		for _, p := range r.all {
-			if p.conn != nil {
+			if p.conn != nil && (p.member.ID == asking.member.ID || p.visible && !hiding[p.member.ID]) {
 				online[p.member.ID] = true
 			}
 		}

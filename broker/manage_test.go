@@ -208,3 +208,94 @@ func TestLinksOfInvitesLeadHere(t *testing.T) {
 		t.Errorf("short link %s, %v; want one below %s", made.ShortLink, err, h.url)
 	}
 }
+
+// A banned admin must not come back by an invite that it made itself.
+func TestABanWithdrawsInvites(t *testing.T) {
+	h := newHouse(t)
+	adam, mallory := h.arriveAdmin("adam"), h.arriveAdmin("mallory")
+	own := ask[*wire.InviteCreated](mallory, &wire.InviteCreate{Role: store.RoleAdmin, Uses: 1000}).Invite
+	other := ask[*wire.InviteCreated](adam, &wire.InviteCreate{}).Invite
+	ask[*wire.BanAck](adam, &wire.Ban{Target: mallory.id.Key.Public()})
+	adam.wantChange(wire.ChangedInvites)
+	if _, err := peer.Join(t.Context(), own.Link, "mallory again", identity.NewKey()); err == nil {
+		t.Error("an invite of a banned admin lets somebody in")
+	}
+	if _, err := peer.Join(t.Context(), other.Link, "bea", identity.NewKey()); err != nil {
+		t.Errorf("an invite of somebody else: %v", err)
+	}
+	withdrawn := ask[*wire.AuditResult](adam, &wire.AuditQuery{EventType: store.EventInviteRevoked})
+	if withdrawn.Total != 1 || withdrawn.Entries[0].Actor != adam.id.Key.Public() {
+		t.Errorf("audited: %+v", withdrawn)
+	}
+	ask[*wire.UnbanAck](adam, &wire.Unban{Target: mallory.id.Key.Public()})
+	if _, err := peer.Join(t.Context(), own.Link, "mallory's friend", identity.NewKey()); err == nil {
+		t.Error("an invite that was withdrawn works again")
+	}
+}
+
+func TestWithdrawingAnInviteEndsPlacesThatWereClaimedByIt(t *testing.T) {
+	h := newHouse(t)
+	adam := h.arriveAdmin("adam")
+	made := ask[*wire.InviteCreated](adam, &wire.InviteCreate{}).Invite
+	_, claimed := h.post("/invites/"+made.Code+"/claim", map[string]any{"recipient_x25519_pubkey": strings.Repeat("B", 43), "display_name": "place"})
+	ask[*wire.Ack](adam, &wire.InviteRevoke{ID: made.ID})
+	id := peer.Identity{MeshID: h.mesh.ID, MemberID: claimed["member_id"].(string), Key: identity.NewKey(), BrokerURL: BrokerURL(h.url), DisplayName: "late"}
+	if c, err := peer.Dial(t.Context(), peer.Options{Identity: id}); err == nil {
+		c.Close()
+		t.Error("a place claimed by a withdrawn invite can still be taken")
+	}
+}
+
+// However many there were, those that still let somebody in are listed.
+func TestOpenInvitesAreListedFirst(t *testing.T) {
+	h := newHouse(t)
+	adam := h.arriveAdmin("adam")
+	open := ask[*wire.InviteCreated](adam, &wire.InviteCreate{}).Invite
+	for range wire.MaxInvites {
+		made := h.invite(InviteTerms{})
+		if _, _, err := h.db.RevokeInvite(h.mesh.ID, "", made.ID, time.Now()); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if invites := adam.invites(); len(invites) != wire.MaxInvites || invites[0].ID != open.ID {
+		t.Errorf("%d invites, the first is %+v", len(invites), invites[0])
+	}
+}
+
+// What one may not see, one is not told of either.
+func TestNobodyIsToldWhatTheyMayNotSee(t *testing.T) {
+	h := newHouse(t)
+	adam, spy, shy := h.arriveAdmin("adam"), h.watching("spy"), h.join("shy")
+	first := h.dial(shy, peer.Options{})
+	ask[*wire.Ack](first, &wire.SetVisible{Visible: false})
+	first.Close()
+	for range 3 {
+		time.Sleep(2 * changeDelay)
+		spy.drain()
+	}
+	hidden := h.dial(shy, peer.Options{})
+	ask[*wire.Ack](hidden, &wire.SetStatus{Status: wire.StatusWorking})
+	ask[*wire.TopicCreated](hidden, &wire.TopicCreate{Name: "secret", Visibility: wire.VisibilityPrivate})
+	ask[*wire.InviteCreated](adam, &wire.InviteCreate{})
+	adam.wantChange(wire.ChangedInvites)
+	spy.wantNoChange()
+	for _, m := range ask[*wire.MemberListResponse](adam, &wire.MemberList{}).Members {
+		if m.DisplayName == "shy" && m.Online {
+			t.Error("an admin is told that a hidden member is here")
+		}
+	}
+}
+
+// A session does as an admin only what its attestation allows.
+func TestARestrictedSessionOfAnAdmin(t *testing.T) {
+	h := newHouse(t)
+	adam, ann := h.arriveAdmin("adam"), h.arrive("ann")
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "deploys"})
+	session := h.dial(adam.id, peer.Options{Session: identity.NewKey(), AllowedCaps: []string{"dm"}, Client: wire.Client{Capabilities: []string{wire.CapMeshEvents}}})
+	if role := session.Hello.MemberRole; role != store.RoleMember {
+		t.Errorf("it is told that it is %s", role)
+	}
+	for _, m := range []wire.Message{&wire.TopicDescribe{Topic: "deploys", Description: "x"}, &wire.AuditQuery{}, &wire.AuditVerify{}, &wire.ListBans{}} {
+		session.wantRefused(m, wire.Forbidden)
+	}
+}

@@ -87,7 +87,7 @@ func (r request) ban(m *wire.Ban) {
 		return
 	}
 	r.b.attempt("enforce bans", r.b.enforceBans)
-	r.b.changed(r.presence.meshID, wire.ChangedMembers)
+	r.b.memberChanged(r.presence.meshID, member.ID)
 	r.answer(&wire.BanAck{Banned: member.DisplayName})
 }
 
@@ -112,8 +112,22 @@ func (r request) unban(m *wire.Unban) {
 		r.moderationFailed(err, m.Target)
 		return
 	}
-	r.b.changed(r.presence.meshID, wire.ChangedMembers)
+	r.b.memberChanged(r.presence.meshID, member.ID)
 	r.answer(&wire.UnbanAck{Unbanned: member.DisplayName})
+}
+
+// memberChanged says that a member was banned or restored: with it the numbers of
+// recipients in its topics change, and its invites are withdrawn.
+func (b *Broker) memberChanged(meshID, memberID string) {
+	b.changed(meshID, wire.ChangedMembers)
+	b.changed(meshID, wire.ChangedInvites)
+	topics, err := b.db.TopicsOf(context.Background(), memberID)
+	if err != nil {
+		b.log.Warn("topics of a member could not be read", "member", memberID, "err", err)
+	}
+	for _, id := range topics {
+		b.ledger.topicMoved(id)
+	}
 }
 
 func (r request) listBans() {
@@ -285,7 +299,7 @@ func (b *Broker) enforceBans() error {
 			c.out.add(wire.Encode(rejectRevoked.err, "")) // if there is room
 			c.drop(wire.Banned)
 		})
-		b.changed(p.meshID, wire.ChangedMembers)
+		b.memberChanged(p.meshID, p.member.ID)
 	}
 	return nil
 }

@@ -9,6 +9,7 @@ import (
 	"mime"
 	"net/http"
 	"path"
+	"strconv"
 	"strings"
 	"time"
 )
@@ -17,9 +18,9 @@ import (
 //
 // All but index.html are served below /web/<release>/, where the release is a
 // hash over all of them: a browser keeps them for ever, and after an update of
-// meshbox asks for others. Modules import each other by relative names, so one
-// page never runs with the scripts of two releases. index.html names the
-// release and is asked for each time.
+// meshbox asks for others. Modules import each other by relative names, and those
+// of another release are not there, so one page never runs with the scripts of
+// two. index.html names the release and is asked for each time.
 type pages struct {
 	release string
 	files   map[string]page
@@ -94,29 +95,30 @@ func contentType(name string) string {
 }
 
 func (p *pages) index(w http.ResponseWriter, r *http.Request) {
-	p.serve(w, r, "index.html", "no-cache")
+	p.files["index.html"].serve(w, r, "no-cache")
 }
 
-// file serves one for ever if it is of this release. A page that was loaded just
-// before an update gets today's, and is not to keep it.
 func (p *pages) file(w http.ResponseWriter, r *http.Request) {
-	keep := "no-store"
-	if r.PathValue("release") == p.release {
-		keep = "public, max-age=31536000, immutable"
-	}
-	p.serve(w, r, r.PathValue("file"), keep)
-}
-
-// serve answers with a file, compressed if the client takes that, or with 304.
-func (p *pages) serve(w http.ResponseWriter, r *http.Request, name, keep string) {
+	name := r.PathValue("file")
 	file, ok := p.files[name]
-	if !ok {
+	if !ok || name == "index.html" || r.PathValue("release") != p.release {
+		w.Header().Set("Cache-Control", "no-store")
 		http.NotFound(w, r)
 		return
 	}
+	if ext := path.Ext(name); ext == ".js" || ext == ".css" {
+		for header := range documentHeaders { // they would be half of what a small file weighs
+			w.Header().Del(header)
+		}
+	}
+	file.serve(w, r, "public, max-age=31536000, immutable")
+}
+
+// serve answers with a file, compressed if the client takes that, or with 304.
+func (file page) serve(w http.ResponseWriter, r *http.Request, keep string) {
 	content, etag := file.content, file.etag
 	header := w.Header()
-	if file.zipped != nil && strings.Contains(r.Header.Get("Accept-Encoding"), "gzip") {
+	if file.zipped != nil && takesGzip(r) {
 		content, etag = file.zipped, etag+"-gzip"
 		header.Set("Content-Encoding", "gzip")
 	}
@@ -125,4 +127,19 @@ func (p *pages) serve(w http.ResponseWriter, r *http.Request, name, keep string)
 	header.Set("Cache-Control", keep)
 	header.Set("ETag", `"`+etag+`"`)
 	http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(content))
+}
+
+// takesGzip reports whether a client accepts gzip (RFC 9110 section 12.5.3).
+func takesGzip(r *http.Request) bool {
+	for _, header := range r.Header.Values("Accept-Encoding") {
+		for coding := range strings.SplitSeq(header, ",") {
+			name, quality, _ := strings.Cut(coding, ";")
+			if strings.EqualFold(strings.TrimSpace(name), "gzip") {
+				_, value, _ := strings.Cut(quality, "=")
+				q, err := strconv.ParseFloat(strings.TrimSpace(value), 64)
+				return err != nil || q > 0
+			}
+		}
+	}
+	return false
 }

@@ -97,7 +97,7 @@ func TestReleasesAreKeptAndNeverMixed(t *testing.T) {
 			t.Errorf("the page asks for %s outside its release", file)
 		}
 	}
-	response, fresh := fetch(t, "/web/"+release+"/main.js")
+	response, _ = fetch(t, "/web/"+release+"/main.js")
 	if keep := response.Header.Get("Cache-Control"); keep != "public, max-age=31536000, immutable" || response.Header.Get("Content-Encoding") != "" {
 		t.Errorf("%v", response.Header)
 	}
@@ -107,9 +107,15 @@ func TestReleasesAreKeptAndNeverMixed(t *testing.T) {
 	if zipped, _ := fetch(t, "/web/"+release+"/main.js", "Accept-Encoding", "gzip", "If-None-Match", response.Header.Get("ETag")); zipped.StatusCode != http.StatusOK {
 		t.Errorf("compressed, with the ETag of what is not: %d", zipped.StatusCode)
 	}
-	old, content := fetch(t, "/web/0123456789abcdef/main.js")
-	if old.Header.Get("Cache-Control") != "no-store" || content != fresh {
-		t.Errorf("a page from before an update: %v", old.Header)
+	for _, path := range []string{"/web/0123456789abcdef/main.js", "/web/" + release + "/index.html", "/web/" + release + "/nothing.js"} {
+		if missing, _ := fetch(t, path); missing.StatusCode != http.StatusNotFound || missing.Header.Get("Cache-Control") != "no-store" {
+			t.Errorf("%s: %d %v", path, missing.StatusCode, missing.Header)
+		}
+	}
+	for accepts, want := range map[string]string{"": "", "br": "", "gzip": "gzip", "GZIP, br": "gzip", "br, gzip;q=0.5": "gzip", "gzip;q=0": "", "x-gzipped": ""} {
+		if response, _ := fetch(t, "/web/"+release+"/main.js", "Accept-Encoding", accepts); response.Header.Get("Content-Encoding") != want {
+			t.Errorf("who accepts %q gets %q", accepts, response.Header.Get("Content-Encoding"))
+		}
 	}
 }
 

@@ -24,6 +24,7 @@ type presence struct {
 	client      wire.Client
 	caps        identity.Caps
 	connectedAt time.Time
+	runsMesh    bool // as its owner or an admin, and its session may; known of who asked for mesh events
 
 	// owned by Broker.mu
 	conn       *conn     // nil: the presence is leased

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"encoding/json"
+	"reflect"
 	"slices"
 	"strings"
 
@@ -41,7 +42,7 @@ func (r request) setVisible(m *wire.SetVisible) {
 func (r request) setProfile(m *wire.SetProfile) {
 	profile := wire.Profile{
 		Avatar: wire.CleanLine(m.Avatar, wire.MaxTextLen), Title: wire.CleanLine(m.Title, wire.MaxNameLen),
-		Bio: wire.CleanLine(m.Bio, wire.MaxTextLen), Capabilities: tidyWords(m.Capabilities),
+		Bio: wire.CleanLine(m.Bio, wire.MaxTextLen), Capabilities: tidyWords(m.Capabilities, wire.MaxGroups),
 	}
 	if err := r.b.db.SaveProfile(r.presence.member.ID, toJSON(profile)); err != nil {
 		r.storeFailed(err)
@@ -98,12 +99,18 @@ func (r request) leaveGroup(m *wire.LeaveGroup) {
 	r.done()
 }
 
-// change applies f to the presence while nobody else reads it.
+// change applies f to the presence while nobody else reads it, and tells those
+// who want to know if it shows.
 func (r request) change(f func(*presence)) {
+	p := r.presence
 	r.b.mu.Lock()
-	f(r.presence)
+	before := p.listing()
+	f(p)
+	after := p.listing()
 	r.b.mu.Unlock()
-	r.b.changed(r.presence.meshID, wire.ChangedPeers)
+	if (before.Visible || after.Visible) && !reflect.DeepEqual(before, after) {
+		r.b.changed(p.meshID, wire.ChangedPeers)
+	}
 }
 
 // groupName cleans a group's name; the @ of an address does not belong to it.
@@ -132,9 +139,9 @@ func tidyGroups(said []wire.Group) []wire.Group {
 }
 
 // tidyWords bounds a list of short words.
-func tidyWords(words []string) []string {
-	if len(words) > wire.MaxGroups {
-		words = words[:wire.MaxGroups]
+func tidyWords(words []string, most int) []string {
+	if len(words) > most {
+		words = words[:most]
 	}
 	clean := make([]string, 0, len(words))
 	for _, word := range words {

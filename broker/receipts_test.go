@@ -72,6 +72,7 @@ func TestReceiptsFollowATopic(t *testing.T) {
 	id := h.join("olga")
 	bot := h.arrive("bot")
 	ask[*wire.TopicCreated](bot, &wire.TopicCreate{Name: "deploys"})
+	ask[*wire.Ack](h.dial(id, peer.Options{}), &wire.TopicJoin{Topic: "deploys"})
 	socket := h.raw()
 	socket.send(memberHello(id, time.Now(), nil))
 	next := func(kind string) map[string]any {
@@ -116,8 +117,27 @@ func TestReceiptsFollowATopic(t *testing.T) {
 	if refused := next("error"); refused["code"] != wire.TopicNotFound {
 		t.Errorf("an unknown topic: %v", refused)
 	}
+	// Asked for twice at once, it is answered twice.
+	socket.sendText(`{"type":"topic_receipts","topic":"general","_reqId":"r4"}`)
+	socket.sendText(`{"type":"topic_receipts","topic":"general","_reqId":"r5"}`)
+	for _, id := range []string{"r4", "r5"} {
+		if frame := next("topic_receipts_response"); frame["_reqId"] != id {
+			t.Errorf("answer under %v, want %s", frame["_reqId"], id)
+		}
+	}
 	socket.CloseNow()
 	eventually(t, "the watch ends with its connection", func() bool { return h.ledger.active.Load() == 0 })
+}
+
+func TestReceiptsEndWithTheStayInATopic(t *testing.T) {
+	h := newHouse(t)
+	olga, bot := h.arrive("olga"), h.arrive("bot")
+	ask[*wire.TopicCreated](olga, &wire.TopicCreate{Name: "deploys"})
+	bot.wantRefused(&wire.TopicReceipts{Topic: "deploys"}, wire.Forbidden)
+	ask[*wire.Ack](bot, &wire.TopicJoin{Topic: "deploys"})
+	ask[*wire.TopicReceiptsResponse](bot, &wire.TopicReceipts{Topic: "deploys"})
+	ask[*wire.Ack](bot, &wire.TopicLeave{Topic: "deploys"})
+	eventually(t, "who left is told nothing more", func() bool { return h.ledger.active.Load() == 0 })
 }
 
 // 500 members, 50 messages: what one reader of receipts costs with each burst of
@@ -136,7 +156,11 @@ func BenchmarkReceipts(b *testing.B) {
 		b.Fatal(err)
 	}
 	for b.Loop() {
-		if all, err := h.db.Receipts(b.Context(), general.ID, olga.id.MemberID, maxReceipts); err != nil || len(all) != 50 || all[0].Recipients != 500 {
+		cursors, err := h.db.TopicCursors(b.Context(), general.ID)
+		if err != nil {
+			b.Fatal(err)
+		}
+		if all, err := h.db.Receipts(b.Context(), cursors, olga.id.MemberID, maxReceipts); err != nil || len(all) != 50 || all[0].Recipients != 500 {
 			b.Fatal(len(all), err)
 		}
 	}

@@ -237,12 +237,13 @@ func (b *Broker) end(p *presence) bool {
 	if present && p.sessionKey != "" {
 		b.sessionsEnded.Store(true)
 	}
-	event, told := p.event(), p.visible && !b.draining // nobody is left to be told then
+	event, visible := p.event(), p.visible
+	told := visible && !b.draining // nobody is left to be told then
 	b.mu.Unlock()
 	if present && told {
 		b.tellOthers(p, wire.EventPeerLeft, event)
 	}
-	if present {
+	if present && visible {
 		b.changed(p.meshID, wire.ChangedPeers)
 	}
 	return present

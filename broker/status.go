@@ -82,7 +82,9 @@ func (b *Broker) relax(now time.Time) {
 		for _, p := range r.all {
 			if p.status == wire.StatusWorking && now.Sub(p.since) >= b.cfg.Limits.WorkingTTL {
 				p.become(wire.StatusIdle, unsaid, now)
-				b.changed(meshID, wire.ChangedPeers)
+				if p.visible {
+					b.changed(meshID, wire.ChangedPeers)
+				}
 			}
 		}
 	}

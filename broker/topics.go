@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"slices"
 	"time"
-	"unicode/utf8"
 
 	"meshbox/broker/store"
 	"meshbox/broker/wire"
@@ -38,7 +36,7 @@ func (r request) topicCreate(m *wire.TopicCreate) {
 		return
 	}
 	if created {
-		r.b.changed(p.meshID, wire.ChangedTopics)
+		r.topicChanged(topic)
 	}
 	r.answer(&wire.TopicCreated{Topic: wire.TopicRef{ID: topic.ID, Name: topic.Name, Visibility: topic.Visibility}, Created: created})
 }
@@ -69,20 +67,22 @@ func (r request) topicJoin(m *wire.TopicJoin) {
 		r.fail(wire.InvalidArgs, "The role must be member or observer.")
 		return
 	}
-	if err := r.b.db.JoinTopic(r.presence.meshID, r.presence.member.ID, m.Topic, role, time.Now()); err != nil {
+	topic, err := r.b.db.JoinTopic(r.presence.meshID, r.presence.member.ID, m.Topic, role, time.Now())
+	if err != nil {
 		r.topicFailed(err, m.Topic, "")
 		return
 	}
-	r.b.changed(r.presence.meshID, wire.ChangedTopics)
+	r.topicChanged(topic)
 	r.done()
 }
 
 func (r request) topicLeave(m *wire.TopicLeave) {
-	if err := r.b.db.LeaveTopic(r.presence.meshID, r.presence.member.ID, m.Topic); err != nil {
+	topic, err := r.b.db.LeaveTopic(r.presence.meshID, r.presence.member.ID, m.Topic)
+	if err != nil {
 		r.topicFailed(err, m.Topic, "#general is where everybody is; it can not be left")
 		return
 	}
-	r.b.changed(r.presence.meshID, wire.ChangedTopics)
+	r.topicChanged(topic)
 	r.done()
 }
 
@@ -93,21 +93,23 @@ func (r request) topicInvite(m *wire.TopicInvite) {
 		return
 	}
 	p := r.presence
-	if err := r.b.db.InviteToTopic(p.meshID, p.member.ID, m.Topic, m.Member, role, time.Now()); err != nil {
+	topic, err := r.b.db.InviteToTopic(p.meshID, p.member.ID, m.Topic, m.Member, role, time.Now())
+	if err != nil {
 		r.topicFailed(err, m.Topic, "only a lead of the topic can add people to it")
 		return
 	}
-	r.b.changed(r.presence.meshID, wire.ChangedTopics)
+	r.topicChanged(topic)
 	r.done()
 }
 
 func (r request) topicDescribe(m *wire.TopicDescribe) {
 	p := r.presence
-	if err := r.b.db.DescribeTopic(p.meshID, p.member.ID, m.Topic, wire.CleanLine(m.Description, wire.MaxTextLen)); err != nil {
+	topic, err := r.b.db.DescribeTopic(p.meshID, p.member.ID, m.Topic, wire.CleanLine(m.Description, wire.MaxTextLen), p.caps.Allows(capAdmin))
+	if err != nil {
 		r.topicFailed(err, m.Topic, "only a lead of the topic, or who runs the mesh, can say what it is for")
 		return
 	}
-	r.b.changed(p.meshID, wire.ChangedTopics)
+	r.topicChanged(topic)
 	r.done()
 }
 
@@ -115,7 +117,7 @@ func (r request) topicDescribe(m *wire.TopicDescribe) {
 // here is not unread there.
 func (r request) topicMarkRead(m *wire.TopicMarkRead) {
 	own := r.presence
-	topic, err := r.b.db.MarkRead(own.meshID, own.member.ID, m.Topic, m.MessageID, time.Now())
+	topic, moved, err := r.b.db.MarkRead(own.meshID, own.member.ID, m.Topic, m.MessageID, time.Now())
 	if errors.Is(err, store.ErrNoMessage) {
 		r.fail(wire.InvalidArgs, "The topic has no message with the id given as messageId.")
 		return
@@ -124,9 +126,33 @@ func (r request) topicMarkRead(m *wire.TopicMarkRead) {
 		r.topicFailed(err, m.Topic, "you are not in this topic; join it first")
 		return
 	}
-	r.b.ledger.topicMoved(topic.ID)
-	r.b.tellChange(own.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, func(p *presence) bool { return p != own && p.member.ID == own.member.ID })
+	if moved {
+		r.b.ledger.topicMoved(topic.ID)
+		r.b.tellChange(own.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, r.b.presencesOf(own.meshID, []string{own.member.ID}, own))
+	}
 	r.done()
+}
+
+// topicChanged tells who may see a topic that it is not as it was.
+func (r request) topicChanged(t store.Topic) {
+	p := r.presence
+	r.b.ledger.topicMoved(t.ID)
+	if t.Visibility == wire.VisibilityPublic {
+		r.b.changed(p.meshID, wire.ChangedTopics)
+		return
+	}
+	members, err := r.b.db.TopicMembers(context.Background(), t.ID)
+	if err != nil {
+		r.log.Warn("members of a topic could not be read, nor told that it changed", "err", err)
+		return
+	}
+	ids := []string{p.member.ID} // who left is not among them
+	for _, m := range members {
+		if m.MemberID != p.member.ID {
+			ids = append(ids, m.MemberID)
+		}
+	}
+	r.b.tellChange(p.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, r.b.presencesOf(p.meshID, ids, nil))
 }
 
 func (r request) topicMembers(m *wire.TopicMembers) {
@@ -154,19 +180,22 @@ func (r request) topicHistory(m *wire.TopicHistory) {
 	if !ok {
 		return
 	}
-	if named := len(slices.DeleteFunc([]string{m.BeforeID, m.AfterID, m.AroundID}, func(id string) bool { return id == "" })); named > 1 || named == 1 && m.IDs != nil {
-		r.fail(wire.InvalidArgs, "Give one of beforeId, afterId, aroundId and ids, or none for the newest messages.")
-		return
-	}
-	if len(m.IDs) > wire.MaxHistory {
-		r.fail(wire.InvalidArgs, fmt.Sprintf("At most %d ids fit one request.", wire.MaxHistory))
+	page, problem := pageOf(m, limit)
+	if problem != "" {
+		r.fail(wire.InvalidArgs, problem)
 		return
 	}
 	topic, ok := r.findTopic(m.Topic)
 	if !ok {
 		return
 	}
-	messages, err := r.readHistory(topic.ID, m, limit)
+	var messages []store.Message
+	var err error
+	if m.IDs != nil {
+		messages, err = r.b.db.MessagesByID(context.Background(), topic.ID, m.IDs)
+	} else {
+		messages, err = r.b.db.History(context.Background(), topic.ID, page)
+	}
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		r.fail(wire.InvalidArgs, "The topic has no message with the id that was given.")
@@ -182,11 +211,23 @@ func (r request) topicHistory(m *wire.TopicHistory) {
 	r.answer(response)
 }
 
-func (r request) readHistory(topicID string, m *wire.TopicHistory, limit int) ([]store.Message, error) {
-	if m.IDs != nil {
-		return r.b.db.MessagesByID(context.Background(), topicID, m.IDs)
+// pageOf reads which page of a topic is asked for; problem is a sentence, or "".
+func pageOf(m *wire.TopicHistory, limit int) (page store.Page, problem string) {
+	page.Limit = limit
+	named := 0
+	for side, id := range map[store.Side]string{store.Before: m.BeforeID, store.After: m.AfterID, store.Around: m.AroundID} {
+		if id != "" {
+			page.From, page.Side = id, side
+			named++
+		}
 	}
-	return r.b.db.History(context.Background(), topicID, store.Page{Before: m.BeforeID, After: m.AfterID, Around: m.AroundID, Limit: limit})
+	switch {
+	case named > 1 || named == 1 && m.IDs != nil:
+		problem = "Give one of beforeId, afterId, aroundId and ids, or none for the newest messages."
+	case len(m.IDs) > wire.MaxHistory:
+		problem = fmt.Sprintf("At most %d ids fit one request.", wire.MaxHistory)
+	}
+	return page, problem
 }
 
 // pageLimit is how many messages a request asks for, or answers that it is too
@@ -208,43 +249,6 @@ func historyMessage(m store.Message) wire.HistoryMessage {
 		SenderPeerType: m.SenderType, Nonce: m.Nonce, Ciphertext: m.Ciphertext, BodyVersion: m.BodyVersion,
 		ReplyToID: m.ReplyToID, CreatedAt: wire.Time(m.CreatedAt), ClientMessageID: m.ClientMessageID,
 	}
-}
-
-// topicSearch looks in one topic or in all that the member may see.
-func (r request) topicSearch(m *wire.TopicSearch) {
-	limit, ok := r.pageLimit(m.Limit)
-	if !ok {
-		return
-	}
-	if utf8.RuneCountInString(m.Query) > wire.MaxQueryLen {
-		r.fail(wire.InvalidArgs, fmt.Sprintf("A query has at most %d characters; look for fewer words.", wire.MaxQueryLen))
-		return
-	}
-	search := store.Search{MeshID: r.presence.meshID, MemberID: r.presence.member.ID, Query: m.Query, BeforeID: m.BeforeID, Limit: limit + 1}
-	if m.Topic != "" {
-		topic, ok := r.findTopic(m.Topic)
-		if !ok {
-			return
-		}
-		search.TopicID = topic.ID
-	}
-	found, err := r.b.db.Search(context.Background(), search)
-	switch {
-	case errors.Is(err, store.ErrNoWords):
-		r.fail(wire.InvalidArgs, "There is no word in the query; type letters or digits to look for.")
-		return
-	case errors.Is(err, store.ErrNotFound):
-		r.fail(wire.InvalidArgs, "There is no message with the id given as beforeId.")
-		return
-	case err != nil:
-		r.storeFailed(err)
-		return
-	}
-	response := &wire.TopicSearchResponse{Query: m.Query, More: len(found) > limit, Messages: []wire.SearchHit{}}
-	for _, msg := range found[:min(limit, len(found))] {
-		response.Messages = append(response.Messages, wire.SearchHit{HistoryMessage: historyMessage(msg), Topic: msg.TopicName})
-	}
-	r.answer(response)
 }
 
 // findTopic returns the topic a request names, or answers that there is none.

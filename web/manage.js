@@ -127,7 +127,7 @@ function memberAction(session, member, act) {
   if (revokedAt) return rowButton('Restore', displayName, () => act(() => session.mesh.restore(member)));
   if (role === 'owner') return '';
   return rowButton('Revoke', displayName, async () => {
-    const sentence = `${displayName} is disconnected at once and can neither come back nor join again with the same key, until you restore it.`;
+    const sentence = `${displayName} is disconnected at once and can neither come back nor join again with the same key, until you restore it. Invites it made are withdrawn.${role === 'admin' ? ' Admins see all invites: look through those that still work, too.' : ''}`;
     if (await confirm(`Revoke ${displayName}?`, sentence, 'Revoke')) act(() => session.mesh.revoke(member));
   });
 }

@@ -107,7 +107,7 @@ export class SearchPanel {
 
 function summary({ messages, more }, topic) {
   const where = topic ? ` in #${topic}` : '';
-  if (!messages.length) return `Nothing was found${where}. All words must be there, each as a whole or as the beginning of one.`;
+  if (!messages.length) return `Nothing was found${where}. All words must be there, each as a whole or, from three letters on, as the beginning of one.`;
   return more ? `The newest${where}` : '';
 }
 

@@ -42,7 +42,7 @@ type inviteEntry struct {
 
 func (a *app) inviteList(ctx context.Context, f *dataFlags) error {
 	return f.onMesh(ctx, func(db *store.DB, mesh store.Mesh) error {
-		invites, err := db.Invites(ctx, mesh.ID, wire.MaxInvites)
+		invites, err := db.Invites(ctx, mesh.ID, wire.MaxInvites, time.Now())
 		if err != nil {
 			return err
 		}

@@ -24,8 +24,9 @@ func (a *app) searchCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "search WORD...", Short: "Find messages of topics by their words",
 		Long: `Find messages of topics by their words, the newest last. All words must be there,
-each as a whole or as the beginning of one, in any case; what stands between
-double quotes must be there as it is. Encrypted messages are not found.`,
+each as a whole or, from three letters on, as the beginning of one; words between
+double quotes must stand side by side. Case, accents and punctuation are no matter.
+Encrypted messages are not found.`,
 		Args: arguments(1, -1, "WORD..."),
 		RunE: func(c *cobra.Command, args []string) error { return a.search(c.Context(), f, strings.Join(args, " ")) },
 	}

@@ -25,16 +25,18 @@ type Invite struct {
 	CreatedAt   time.Time
 	ExpiresAt   time.Time
 	RevokedAt   time.Time // zero: valid
+	CreatedBy   string    // id of the member who made it, "" for the operator
 }
 
 // CreateInvite adds an invite. by is the id of the member who makes it, "" the
 // operator. ErrForbidden unless that one may.
 func (db *DB) CreateInvite(i Invite, by string) error {
 	return db.Update(func(tx *Tx) error {
-		actor, name, err := tx.moderator(Moderation{MeshID: i.MeshID, By: by})
+		actor, name, err := tx.mayModerate(i.MeshID, by)
 		if err != nil {
 			return err
 		}
+		i.CreatedBy = by
 		return tx.insertInvite(i, actor, name)
 	})
 }
@@ -42,9 +44,9 @@ func (db *DB) CreateInvite(i Invite, by string) error {
 // insertInvite adds an invite. The audit chain names it by its id: code and
 // token are secrets.
 func (tx *Tx) insertInvite(i Invite, actor, by string) error {
-	err := tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at)
-		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
-		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli())
+	err := tx.exec(`INSERT INTO invite (id, mesh_id, code, token, role, label, grants_owner, max_uses, created_at, expires_at, created_by)
+		VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)`,
+		i.ID, i.MeshID, i.Code, i.Token, i.Role, i.Label, i.GrantsOwner, i.MaxUses, i.CreatedAt.UnixMilli(), i.ExpiresAt.UnixMilli(), orNull(i.CreatedBy))
 	if err != nil {
 		return err
 	}
@@ -67,17 +69,21 @@ type InviteUse struct {
 	Joined []Member // oldest first; places that still wait for their key included
 }
 
-// Invites returns the newest invites of a mesh, at most limit, newest first. The
-// mesh's first link is not among them: who uses it owns the mesh, and that is
-// between the operator and the terminal.
-func (db *DB) Invites(ctx context.Context, meshID string, limit int) (all []InviteUse, err error) {
+// open is the condition under which an invite lets somebody in at the time ?1.
+const open = `(revoked_at IS NULL AND uses < max_uses AND expires_at > ?1)`
+
+// Invites returns invites of a mesh, at most limit: first those that still work,
+// then the others, each the newest first. The mesh's first link is not among them:
+// who uses it owns the mesh, and that is between the operator and the terminal.
+func (db *DB) Invites(ctx context.Context, meshID string, limit int, now time.Time) (all []InviteUse, err error) {
 	place := map[string]int{} // by invite id
 	err = db.rows(ctx, func(rows *sql.Rows) error {
 		i, err := scanInvite(rows.Scan)
 		place[i.ID] = len(all)
 		all = append(all, InviteUse{Invite: i})
 		return err
-	}, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ? AND NOT grants_owner ORDER BY created_at DESC, id DESC LIMIT ?`, meshID, limit)
+	}, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ?2 AND NOT grants_owner
+		ORDER BY `+open+` DESC, created_at DESC, id DESC LIMIT ?3`, now.UnixMilli(), meshID, limit)
 	if err != nil {
 		return nil, err
 	}
@@ -97,7 +103,7 @@ func (db *DB) Invites(ctx context.Context, meshID string, limit int) (all []Invi
 // Errors: ErrForbidden unless by ("" is the operator) may do it, ErrNotFound.
 func (db *DB) RevokeInvite(meshID, by, ref string, now time.Time) (i Invite, changed bool, err error) {
 	err = db.Update(func(tx *Tx) error {
-		actor, name, err := tx.moderator(Moderation{MeshID: meshID, By: by})
+		actor, name, err := tx.mayModerate(meshID, by)
 		if err != nil {
 			return err
 		}
@@ -107,22 +113,53 @@ func (db *DB) RevokeInvite(meshID, by, ref string, now time.Time) (i Invite, cha
 		if err != nil {
 			return err
 		}
-		revoked, err := tx.execCount(`UPDATE invite SET revoked_at = ? WHERE id = ? AND revoked_at IS NULL`, now.UnixMilli(), i.ID)
-		if changed = revoked == 1; err != nil || !changed {
-			return err
+		if changed = i.RevokedAt.IsZero(); !changed {
+			return nil
 		}
-		i.RevokedAt = now
-		return tx.auditInvite(EventInviteRevoked, i, actor, name)
+		return tx.withdraw(&i, actor, name, now)
 	})
 	return i, changed, err
 }
 
-const inviteColumns = `id, mesh_id, code, token, role, label, grants_owner, max_uses, uses, created_at, expires_at, revoked_at`
+// withdraw ends an invite, and with it the places that were claimed by it and
+// still wait for their key.
+func (tx *Tx) withdraw(i *Invite, actor, by string, now time.Time) error {
+	if err := tx.exec(`UPDATE invite SET revoked_at = ? WHERE id = ?`, now.UnixMilli(), i.ID); err != nil {
+		return err
+	}
+	if err := tx.dropClaims(`invite_id = ?`, i.ID); err != nil {
+		return err
+	}
+	i.RevokedAt = now
+	return tx.auditInvite(EventInviteRevoked, *i, actor, by)
+}
+
+// withdrawInvitesOf ends the invites that a member made and that still work.
+func (tx *Tx) withdrawInvitesOf(m Moderation) error {
+	actor, by, err := tx.mayModerate(m.MeshID, m.By)
+	if err != nil {
+		return err
+	}
+	var own []Invite
+	err = tx.rows(func(rows *sql.Rows) error {
+		i, err := scanInvite(rows.Scan)
+		own = append(own, i)
+		return err
+	}, `SELECT `+inviteColumns+` FROM invite WHERE mesh_id = ?2 AND created_by = ?3 AND `+open, m.At.UnixMilli(), m.MeshID, m.MemberID)
+	for i := range own {
+		if err == nil {
+			err = tx.withdraw(&own[i], actor, by, m.At)
+		}
+	}
+	return err
+}
+
+const inviteColumns = `id, mesh_id, code, token, role, label, grants_owner, max_uses, uses, created_at, expires_at, revoked_at, coalesce(created_by, '')`
 
 func scanInvite(scan func(...any) error) (i Invite, err error) {
 	var created, expires int64
 	var revoked sql.NullInt64
-	err = scan(&i.ID, &i.MeshID, &i.Code, &i.Token, &i.Role, &i.Label, &i.GrantsOwner, &i.MaxUses, &i.Uses, &created, &expires, &revoked)
+	err = scan(&i.ID, &i.MeshID, &i.Code, &i.Token, &i.Role, &i.Label, &i.GrantsOwner, &i.MaxUses, &i.Uses, &created, &expires, &revoked, &i.CreatedBy)
 	i.CreatedAt, i.ExpiresAt, i.RevokedAt = time.UnixMilli(created), time.UnixMilli(expires), instant(revoked)
 	return i, err
 }

@@ -186,24 +186,24 @@ func (db *DB) BindClaim(meshID, memberID, pubkey string, now time.Time) error {
 // DropClaims removes places that were claimed and never taken, and gives their
 // uses back to the invites.
 func (db *DB) DropClaims(now time.Time) error {
-	return db.Update(func(tx *Tx) error {
-		var ids []string
-		err := tx.rows(func(rows *sql.Rows) error {
-			var id string
-			err := rows.Scan(&id)
-			ids = append(ids, id)
-			return err
-		}, `SELECT id FROM member WHERE pubkey IS NULL AND claim_until <= ?`, now.UnixMilli())
-		if err != nil {
-			return err
+	return db.Update(func(tx *Tx) error { return tx.dropClaims(`claim_until <= ?`, now.UnixMilli()) })
+}
+
+// dropClaims removes those claimed places that a condition picks.
+func (tx *Tx) dropClaims(where string, args ...any) error {
+	var ids []string
+	err := tx.rows(func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT id FROM member WHERE pubkey IS NULL AND `+where, args...)
+	for _, id := range ids {
+		if err == nil {
+			err = tx.dropClaim(id)
 		}
-		for _, id := range ids {
-			if err := tx.dropClaim(id); err != nil {
-				return err
-			}
-		}
-		return nil
-	})
+	}
+	return err
 }
 
 func (tx *Tx) dropClaim(memberID string) error {

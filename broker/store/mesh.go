@@ -74,7 +74,7 @@ func (tx *Tx) createMesh(first FirstMesh) error {
 // ErrExists if the name is taken.
 func (db *DB) RenameMesh(meshID, by, slug string) error {
 	return db.Update(func(tx *Tx) error {
-		actor, name, err := tx.moderator(Moderation{MeshID: meshID, By: by})
+		actor, name, err := tx.mayModerate(meshID, by)
 		if err != nil {
 			return err
 		}

@@ -281,39 +281,49 @@ func (tx *Tx) mention(p *Post, name string) error {
 // newestPossible is a seq that no message reaches.
 const newestPossible = int64(1<<63 - 1)
 
-// Page says which messages of a topic are asked for: at most one of Before,
-// After and Around is set, each the id of a message; without, the newest.
+// Page says which messages of a topic are asked for, seen from a message; without
+// one the newest.
 type Page struct {
-	Before string // only older ones, the newest of them
-	After  string // only newer ones, the oldest of them
-	Around string // this one, and as many older as newer ones
-	Limit  int
+	From  string // id of the message, "" for none
+	Side  Side
+	Limit int
+}
+
+// Side is where a page lies, seen from its message.
+type Side int
+
+const (
+	Before Side = iota // older messages, the newest of them
+	After              // newer messages, the oldest of them
+	Around             // the message itself, and as many older as newer ones
+)
+
+// parts returns how many older messages a page has, whether the message itself,
+// and how many newer ones.
+func (p Page) parts() (older, itself, newer int) {
+	switch p.Side {
+	case After:
+		return 0, 0, p.Limit
+	case Around:
+		return p.Limit - p.Limit/2 - 1, 1, p.Limit / 2
+	}
+	return p.Limit, 0, 0
 }
 
 // History returns messages of a topic, newest first. ErrNotFound if the topic
 // has no such message as the page names.
 func (db *DB) History(ctx context.Context, topicID string, page Page) (all []Message, err error) {
 	seq := newestPossible
-	if id := page.Before + page.After + page.Around; id != "" {
-		if err := db.row(ctx, &seq, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, id, topicID); err != nil {
+	if page.From != "" {
+		if err := db.row(ctx, &seq, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, page.From, topicID); err != nil {
 			return nil, err
 		}
 	}
-	older, newer := page.Limit, 0
-	switch {
-	case page.After != "":
-		older, newer = 0, page.Limit
-	case page.Around != "":
-		older, newer = page.Limit-page.Limit/2-1, page.Limit/2
-	}
+	older, itself, newer := page.parts()
 	for _, part := range []struct {
-		where string
 		limit int
-	}{
-		{`x.seq > ?2 ORDER BY x.seq`, newer},
-		{`x.seq = ?2`, min(1, len(page.Around))},
-		{`x.seq < ?2 ORDER BY x.seq DESC`, older},
-	} {
+		where string
+	}{{newer, `x.seq > ?2 ORDER BY x.seq`}, {itself, `x.seq = ?2`}, {older, `x.seq < ?2 ORDER BY x.seq DESC`}} {
 		if part.limit == 0 {
 			continue
 		}

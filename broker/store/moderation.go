@@ -39,14 +39,14 @@ func (db *DB) Moderates(ctx context.Context, meshID, memberID string) (may bool,
 	return may, err
 }
 
-// moderator returns how who acts stands in the audit chain. ErrForbidden unless
-// it may.
-func (tx *Tx) moderator(m Moderation) (actor, name string, err error) {
-	if m.By == "" {
+// mayModerate returns how who acts stands in the audit chain: a member, or the
+// operator if by is "". ErrForbidden unless it may.
+func (tx *Tx) mayModerate(meshID, by string) (actor, name string, err error) {
+	if by == "" {
 		return ActorOperator, "", nil
 	}
 	err = tx.scan([]any{&actor, &name}, `SELECT m.pubkey, m.display_name FROM member m JOIN mesh ON mesh.id = m.mesh_id
-		WHERE m.mesh_id = ? AND m.id = ? AND `+moderates, m.MeshID, m.By)
+		WHERE m.mesh_id = ? AND m.id = ? AND `+moderates, meshID, by)
 	return actor, name, orElse(err, ErrForbidden)
 }
 
@@ -70,7 +70,7 @@ func (tx *Tx) spare(m Moderation) error {
 
 // record appends what was done to a member to the audit chain.
 func (tx *Tx) record(m Moderation, event string, more map[string]any) error {
-	actor, by, err := tx.moderator(m)
+	actor, by, err := tx.mayModerate(m.MeshID, m.By)
 	if err != nil {
 		return err
 	}
@@ -87,12 +87,13 @@ func (tx *Tx) record(m Moderation, event string, more map[string]any) error {
 }
 
 // RevokeMember bans a member: its key may neither say hello nor join, what it
-// sends is refused, and it is in no audience. Its leases end. It reports false
+// sends is refused, and it is in no audience. Its leases end, and the invites it
+// made are withdrawn: it would come back by one. It reports false
 // if the member was revoked before. Errors: ErrForbidden, ErrOwner, ErrSelf.
 func (db *DB) RevokeMember(m Moderation) (changed bool, err error) {
 	err = db.Update(func(tx *Tx) error {
 		changed = false
-		if _, _, err := tx.moderator(m); err != nil {
+		if _, _, err := tx.mayModerate(m.MeshID, m.By); err != nil {
 			return err
 		}
 		if err := tx.spare(m); err != nil {
@@ -107,6 +108,9 @@ func (db *DB) RevokeMember(m Moderation) (changed bool, err error) {
 		if err := tx.record(m, EventMemberRevoked, nil); err != nil {
 			return err
 		}
+		if err := tx.withdrawInvitesOf(m); err != nil {
+			return err
+		}
 		return tx.endLeasesOf(m.MemberID)
 	})
 	return changed, err
@@ -118,7 +122,7 @@ func (db *DB) RevokeMember(m Moderation) (changed bool, err error) {
 func (db *DB) RestoreMember(m Moderation) (changed bool, err error) {
 	err = db.Update(func(tx *Tx) error {
 		changed = false
-		if _, _, err := tx.moderator(m); err != nil {
+		if _, _, err := tx.mayModerate(m.MeshID, m.By); err != nil {
 			return err
 		}
 		restored, err := tx.execCount(`UPDATE member SET revoked_at = NULL WHERE mesh_id = ? AND id = ? AND revoked_at IS NOT NULL`, m.MeshID, m.MemberID)

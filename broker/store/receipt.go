@@ -7,37 +7,40 @@ import (
 
 // Receipt says how far one topic message got, see wire.Receipt.
 type Receipt struct {
-	Seq        int64
 	MessageID  string
 	Recipients int
 	Acked      int
 	Seen       int
 }
 
+// Cursors is how far the members of a topic are.
+type Cursors struct {
+	topicID string
+	all     map[string]*cursor // by member id
+}
+
 // cursor is how far one member of a topic is.
 type cursor struct {
-	memberID               string
 	since, delivered, read int64 // message.seq
 	revokedAt              int64 // Unix ms, 0: active
 	marks                  bool  // it has set a read mark at least once
 	gaps                   [][2]int64
 }
 
+// Has reports whether a member is in the topic.
+func (c *Cursors) Has(memberID string) bool { return c.all[memberID] != nil }
+
 // receiptsWithin is how many messages of a topic are searched for a sender's
 // own: who wrote long ago is not worth a look at everything since.
 const receiptsWithin = 1000
 
 // Receipts returns how far a member's newest messages in a topic got, at most
-// limit of the last receiptsWithin, newest first. It is the ledger in numbers:
-// what Copies tells of one message, for many at once. The cursors are read once
-// and compared here; a join of messages and members would look at each pair.
-func (db *DB) Receipts(ctx context.Context, topicID, senderID string, limit int) ([]Receipt, error) {
-	own, err := db.ownMessages(ctx, topicID, senderID, limit)
+// limit of the last receiptsWithin, newest first: what Copies tells of one message,
+// in numbers for many. The cursors are read once, for all who ask of the topic, and
+// compared here; a join of messages and members would look at each pair.
+func (db *DB) Receipts(ctx context.Context, cursors *Cursors, senderID string, limit int) ([]Receipt, error) {
+	own, err := db.ownMessages(ctx, cursors.topicID, senderID, limit)
 	if err != nil || len(own) == 0 {
-		return nil, err
-	}
-	cursors, err := db.cursors(ctx, topicID, senderID)
-	if err != nil {
 		return nil, err
 	}
 	dropped, err := db.droppedCopies(ctx, own)
@@ -46,25 +49,27 @@ func (db *DB) Receipts(ctx context.Context, topicID, senderID string, limit int)
 	}
 	receipts := make([]Receipt, len(own))
 	for i, m := range own {
-		receipts[i] = Receipt{Seq: m.Seq, MessageID: m.ID}
-		for _, c := range cursors {
-			if c.since < m.Seq && (c.revokedAt == 0 || c.revokedAt > m.CreatedAt.UnixMilli()) {
-				receipts[i].count(c, dropped[copyOf{m.Seq, c.memberID}])
+		receipts[i] = Receipt{MessageID: m.ID, Recipients: len(dropped[m.Seq])}
+		for memberID, c := range cursors.all {
+			if memberID != senderID && c.wasIn(m) && !dropped[m.Seq][memberID] {
+				receipts[i].count(c, m.Seq)
 			}
 		}
 	}
 	return receipts, nil
 }
 
+// wasIn reports whether a message was for the member.
+func (c *cursor) wasIn(m Message) bool {
+	return c.since < m.Seq && (c.revokedAt == 0 || c.revokedAt > m.CreatedAt.UnixMilli())
+}
+
 // count adds one recipient. Who has read further than a message has it, even if
-// it came by way of the history.
-func (r *Receipt) count(c cursor, dropped bool) {
+// it came by way of the history and the ledger says expired.
+func (r *Receipt) count(c *cursor, seq int64) {
+	acked := c.delivered >= seq && !c.missed(seq)
+	seen := c.marks && c.read >= seq || !c.marks && acked
 	r.Recipients++
-	if dropped {
-		return
-	}
-	acked := c.delivered >= r.Seq && !c.missed(r.Seq)
-	seen := c.marks && c.read >= r.Seq || !c.marks && acked
 	if acked || seen {
 		r.Acked++
 	}
@@ -74,7 +79,7 @@ func (r *Receipt) count(c cursor, dropped bool) {
 }
 
 // missed reports whether a message was left to the history.
-func (c cursor) missed(seq int64) bool {
+func (c *cursor) missed(seq int64) bool {
 	for _, gap := range c.gaps {
 		if gap[0] < seq && seq <= gap[1] {
 			return true
@@ -98,17 +103,17 @@ func (db *DB) ownMessages(ctx context.Context, topicID, senderID string, limit i
 	return all, err
 }
 
-// cursors returns how far the members of a topic are, except one.
-func (db *DB) cursors(ctx context.Context, topicID, except string) (all []cursor, err error) {
-	place := map[string]int{}
-	err = db.rows(ctx, func(rows *sql.Rows) error {
-		var c cursor
-		err := rows.Scan(&c.memberID, &c.since, &c.delivered, &c.read, &c.marks, &c.revokedAt)
-		place[c.memberID] = len(all)
-		all = append(all, c)
+// TopicCursors returns how far the members of a topic are.
+func (db *DB) TopicCursors(ctx context.Context, topicID string) (*Cursors, error) {
+	cursors := &Cursors{topicID: topicID, all: map[string]*cursor{}}
+	err := db.rows(ctx, func(rows *sql.Rows) error {
+		var memberID string
+		c := &cursor{}
+		err := rows.Scan(&memberID, &c.since, &c.delivered, &c.read, &c.marks, &c.revokedAt)
+		cursors.all[memberID] = c
 		return err
 	}, `SELECT tm.member_id, tm.since_seq, tm.delivered_seq, tm.read_seq, tm.last_read_at IS NOT NULL, coalesce(m.revoked_at, 0)
-		FROM topic_member tm JOIN member m ON m.id = tm.member_id WHERE tm.topic_id = ? AND tm.member_id <> ?`, topicID, except)
+		FROM topic_member tm JOIN member m ON m.id = tm.member_id WHERE tm.topic_id = ?`, topicID)
 	if err != nil {
 		return nil, err
 	}
@@ -116,31 +121,29 @@ func (db *DB) cursors(ctx context.Context, topicID, except string) (all []cursor
 		var memberID string
 		var gap [2]int64
 		err := rows.Scan(&memberID, &gap[0], &gap[1])
-		if at, ok := place[memberID]; ok {
-			all[at].gaps = append(all[at].gaps, gap)
+		if c := cursors.all[memberID]; c != nil {
+			c.gaps = append(c.gaps, gap)
 		}
 		return err
 	}, `SELECT member_id, after_seq, upto_seq FROM topic_gap WHERE topic_id = ?`, topicID)
-	return all, err
+	return cursors, err
 }
 
-// copyOf is one recipient's copy of a message.
-type copyOf struct {
-	seq      int64
-	memberID string
-}
-
-// droppedCopies returns those copies of messages that grants kept out.
-func (db *DB) droppedCopies(ctx context.Context, of []Message) (dropped map[copyOf]bool, err error) {
+// droppedCopies returns whose grants kept messages out, by seq and member id.
+func (db *DB) droppedCopies(ctx context.Context, of []Message) (dropped map[int64]map[string]bool, err error) {
 	seqs := make([]int64, len(of))
 	for i, m := range of {
 		seqs[i] = m.Seq
 	}
-	dropped = map[copyOf]bool{}
+	dropped = map[int64]map[string]bool{}
 	err = db.rows(ctx, func(rows *sql.Rows) error {
-		var c copyOf
-		err := rows.Scan(&c.seq, &c.memberID)
-		dropped[c] = true
+		var seq int64
+		var memberID string
+		err := rows.Scan(&seq, &memberID)
+		if dropped[seq] == nil {
+			dropped[seq] = map[string]bool{}
+		}
+		dropped[seq][memberID] = true
 		return err
 	}, `SELECT seq, member_id FROM delivery WHERE seq IN (SELECT value FROM json_each(?))`, toJSON(seqs))
 	return dropped, err

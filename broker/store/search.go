@@ -20,9 +20,14 @@ import (
 // ErrNoWords says that a query has nothing in it that could be looked for.
 var ErrNoWords = errors.New("the query has no letter or digit")
 
+// MaxTerms is how many words a query may have. The beginning of a word may stand
+// for thousands, which all have to be read.
+const MaxTerms = 12
+
 // Search is one question. Query is words that must all be there, each as a whole
-// or as the beginning of one, in any case and with or without accents; what
-// stands between double quotes must be there as it is.
+// or, from three letters on, as the beginning of one; words between double quotes
+// must stand side by side in this order. Case, accents and punctuation are no
+// matter.
 type Search struct {
 	MeshID   string
 	MemberID string // who asks: only topics it may see
@@ -33,13 +38,17 @@ type Search struct {
 }
 
 // Search returns messages that match, newest first, with the names of their
-// topics. Errors: ErrNoWords, ErrNotFound if there is no message BeforeID.
+// topics. Errors: ErrNoWords, ErrTooMany words, ErrNotFound if there is no message
+// BeforeID.
 func (db *DB) Search(ctx context.Context, s Search) (all []Message, err error) {
-	match := matchExpression(s.Query)
-	if match == "" {
+	terms := termsOf(s.Query)
+	switch {
+	case len(terms) == 0:
 		return nil, ErrNoWords
+	case len(terms) > MaxTerms:
+		return nil, ErrTooMany
 	}
-	match = "text : (" + match + ")"
+	match := "text : (" + strings.Join(terms, " AND ") + ")"
 	if s.TopicID != "" {
 		match = "topic : " + quoted(s.TopicID) + " AND " + match
 	}
@@ -61,11 +70,9 @@ func (db *DB) Search(ctx context.Context, s Search) (all []Message, err error) {
 	return all, err
 }
 
-// matchExpression is query as FTS5 takes it, with all its words required, or ""
-// if there is none. Nothing in it is an operator: a person searches for AND, not
-// with it.
-func matchExpression(query string) string {
-	var terms []string
+// termsOf returns the words of a query as FTS5 takes them. Nothing in it is an
+// operator: a person searches for AND, not with it.
+func termsOf(query string) (terms []string) {
 	for i, part := range strings.Split(query, `"`) {
 		if i%2 == 1 {
 			terms = appendTerm(terms, part, "")
@@ -73,14 +80,18 @@ func matchExpression(query string) string {
 		}
 		for _, word := range strings.Fields(part) {
 			prefix := "*"
-			if utf8.RuneCountInString(word) < 2 {
+			if len(word) < minPrefix {
 				prefix = "" // all words with that letter would be half of everything
 			}
 			terms = appendTerm(terms, word, prefix)
 		}
 	}
-	return strings.Join(terms, " AND ")
+	return terms
 }
+
+// minPrefix is how long the beginning of a word must be, in bytes: three letters,
+// or one of a script in which a letter is a word.
+const minPrefix = 3
 
 // appendTerm leaves out what the tokenizer sees no word in: FTS5 would find
 // nothing for it.

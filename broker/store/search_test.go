@@ -4,6 +4,7 @@ import (
 	"encoding/base64"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -44,6 +45,7 @@ func TestSearchFindsWordsAndBeginningsOfWords(t *testing.T) {
 	for query, want := range map[string][]int{
 		"importer":            {2, 0},
 		"IMPORT":              {2, 1, 0},
+		"im":                  nil, // two letters are a word, not the beginning of one
 		"line swallows":       {0},
 		"line nothing":        nil,
 		"parse_row":           {1},
@@ -54,7 +56,7 @@ func TestSearchFindsWordsAndBeginningsOfWords(t *testing.T) {
 		`"unclosed stop`:      nil,
 		"cafe":                {3},
 		"CAFÉ closed":         {3},
-		"x":                   {4}, // a single letter is a word, not the beginning of all others
+		"x":                   {4},
 		"日本語":                 {5},
 		"メッセ":                 {5},
 		"AND":                 {6},
@@ -203,7 +205,7 @@ func TestOldMessagesCanBeFoundAfterTheUpdate(t *testing.T) {
 		}
 	}
 	topics, err := db.Topics(t.Context(), meshID, adam)
-	if err != nil || len(topics) != 1 || topics[0].Mentions != 1 || topics[0].ReadUpTo != "00Vmessage0one00000000000000aa" {
+	if err != nil || len(topics) != 1 || topics[0].Mentions != 1 || topics[0].Unread != 2 || topics[0].ReadUpTo != "00Vmessage0one00000000000000aa" {
 		t.Errorf("topics = %+v, %v", topics, err)
 	}
 }
@@ -240,22 +242,22 @@ func TestHistoryIsReadInBothDirections(t *testing.T) {
 		want string
 	}{
 		{Page{Limit: 3}, "19 18 17"},
-		{Page{Before: ids[3], Limit: 5}, "2 1 0"},
-		{Page{After: ids[3], Limit: 3}, "6 5 4"},
-		{Page{After: ids[18], Limit: 3}, "19"},
-		{Page{After: ids[19], Limit: 3}, ""},
-		{Page{Around: ids[10], Limit: 5}, "12 11 10 9 8"},
-		{Page{Around: ids[10], Limit: 4}, "12 11 10 9"},
-		{Page{Around: ids[10], Limit: 1}, "10"},
-		{Page{Around: ids[0], Limit: 5}, "2 1 0"},
-		{Page{Around: ids[19], Limit: 5}, "19 18 17"},
+		{Page{From: ids[3], Limit: 5}, "2 1 0"},
+		{Page{From: ids[3], Side: After, Limit: 3}, "6 5 4"},
+		{Page{From: ids[18], Side: After, Limit: 3}, "19"},
+		{Page{From: ids[19], Side: After, Limit: 3}, ""},
+		{Page{From: ids[10], Side: Around, Limit: 5}, "12 11 10 9 8"},
+		{Page{From: ids[10], Side: Around, Limit: 4}, "12 11 10 9"},
+		{Page{From: ids[10], Side: Around, Limit: 1}, "10"},
+		{Page{From: ids[0], Side: Around, Limit: 5}, "2 1 0"},
+		{Page{From: ids[19], Side: Around, Limit: 5}, "19 18 17"},
 	} {
 		found, err := db.History(t.Context(), general.ID, c.page)
 		if got := strings.Join(texts(found), " "); err != nil || got != c.want {
 			t.Errorf("%+v: %q, %v; want %q", c.page, got, err, c.want)
 		}
 	}
-	if _, err := db.History(t.Context(), general.ID, Page{Around: "nowhere", Limit: 3}); !errors.Is(err, ErrNotFound) {
+	if _, err := db.History(t.Context(), general.ID, Page{From: "nowhere", Side: Around, Limit: 3}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("around an unknown message: %v, want ErrNotFound", err)
 	}
 	found, err := db.MessagesByID(t.Context(), general.ID, []string{ids[7], "nowhere", ids[2]})
@@ -265,4 +267,154 @@ func TestHistoryIsReadInBothDirections(t *testing.T) {
 	if found, err := db.MessagesByID(t.Context(), NewID(), ids); err != nil || len(found) != 0 {
 		t.Errorf("by id, from another topic: %d, %v", len(found), err)
 	}
+}
+
+func TestAQueryHasSoManyWords(t *testing.T) {
+	db, meshID := newDB(t)
+	olga := addMember(t, db, meshID, "olga")
+	said(t, db, olga, "general", strings.Repeat("word ", MaxTerms))
+	search := Search{MeshID: meshID, MemberID: olga.ID, Query: strings.Repeat("word ", MaxTerms), Limit: 10}
+	if found, err := db.Search(t.Context(), search); err != nil || len(found) != 1 {
+		t.Errorf("found %d, %v", len(found), err)
+	}
+	search.Query += "word"
+	if _, err := db.Search(t.Context(), search); !errors.Is(err, ErrTooMany) {
+		t.Errorf("one word more: %v, want ErrTooMany", err)
+	}
+}
+
+// An index finds the message of a read mark: the writer has no time to look for it.
+func TestReadMarksAreFoundByIndex(t *testing.T) {
+	db, meshID := newDB(t)
+	olga, adam := addMember(t, db, meshID, "olga"), addMember(t, db, meshID, "adam")
+	first, second := said(t, db, adam, "general", "@olga one"), said(t, db, adam, "general", "two")
+	mark := func(id string) bool {
+		t.Helper()
+		_, moved, err := db.MarkRead(meshID, olga.ID, "general", id, time.Now())
+		if err != nil {
+			t.Fatal(err)
+		}
+		return moved
+	}
+	if !mark(first) || mark(first) || !mark("") || mark(second) || mark(first) {
+		t.Error("a mark that is there already moves again, or one that is new does not")
+	}
+	if _, _, err := db.MarkRead(meshID, olga.ID, "general", NewID(), time.Now()); !errors.Is(err, ErrNoMessage) {
+		t.Errorf("an unknown message: %v, want ErrNoMessage", err)
+	}
+	var plan string
+	var id, parent, unused int
+	err := db.read.QueryRow(`EXPLAIN QUERY PLAN SELECT seq FROM message WHERE id = '' AND topic_id = ''`).Scan(&id, &parent, &unused, &plan)
+	if err != nil || !strings.Contains(plan, "sqlite_autoindex_message_1 (id=?)") {
+		t.Errorf("plan: %s, %v", plan, err)
+	}
+}
+
+// Who leaves and comes back has nothing to read of the time before.
+func TestMentionsOfAnEarlierStayAreRead(t *testing.T) {
+	db, meshID := newDB(t)
+	olga, adam := addMember(t, db, meshID, "olga"), addMember(t, db, meshID, "adam")
+	topic, _, err := db.CreateTopic(Topic{ID: NewID(), MeshID: meshID, Name: "ops", Visibility: "public", CreatedAt: time.Now()}, adam.ID)
+	err = errors.Join(err, failed(db.JoinTopic(meshID, olga.ID, "ops", "member", time.Now())))
+	said(t, db, adam, "ops", "@olga")
+	p := topicPost(adam, "ops", base64.StdEncoding.EncodeToString([]byte("@olga")))
+	p.Mentions = []string{"olga"}
+	_, _, posted := post(db, p)
+	err = errors.Join(err, posted, failed(db.LeaveTopic(meshID, olga.ID, topic.ID)), failed(db.JoinTopic(meshID, olga.ID, "ops", "member", time.Now())))
+	topics, read := db.Topics(t.Context(), meshID, olga.ID)
+	if err != nil || read != nil || len(topics) != 2 || topics[1].Unread != 0 || topics[1].Mentions != 0 {
+		t.Errorf("%+v, %v, %v", topics, err, read)
+	}
+}
+
+// Receipts are what the ledger says of each message, in numbers.
+func TestReceiptsAgreeWithTheLedger(t *testing.T) {
+	rapid.Check(t, func(r *rapid.T) {
+		db, err := Open(filepath.Join(t.TempDir(), "meshbox.db"), Options{Schema: schemaText(t), Server: true, First: home()})
+		if err != nil {
+			r.Fatal(err)
+		}
+		defer db.Close()
+		meshes, err := db.Meshes(t.Context())
+		if err != nil {
+			r.Fatal(err)
+		}
+		meshID := meshes[0].ID
+		var members []Member
+		for i := range 5 {
+			members = append(members, addMember(t, db, meshID, fmt.Sprint("m", i)))
+		}
+		general, _, err := db.Topic(t.Context(), meshID, members[0].ID, "general")
+		if err != nil {
+			r.Fatal(err)
+		}
+		began := time.Now().Add(-time.Hour)
+		for i := range 10 {
+			p := topicPost(members[rapid.IntRange(0, 1).Draw(r, "sender")], "general", base64.StdEncoding.EncodeToString([]byte("hi")))
+			p.CreatedAt = began.Add(time.Duration(i) * time.Minute)
+			if who := rapid.IntRange(2, 8).Draw(r, "denied"); who < len(members) {
+				p.Denied = map[string]bool{members[who].ID: true}
+			}
+			if _, _, err := post(db, p); err != nil {
+				r.Fatal(err)
+			}
+		}
+		seq := rapid.IntRange(0, 11)
+		err = db.Update(func(tx *Tx) error {
+			for _, m := range members {
+				var marked any
+				if rapid.Bool().Draw(r, "marks") {
+					marked = 7
+				}
+				err := tx.exec(`UPDATE topic_member SET since_seq = ?, delivered_seq = ?, read_seq = ?, last_read_at = ?, delivered_at = 5 WHERE topic_id = ? AND member_id = ?`,
+					seq.Draw(r, "since"), seq.Draw(r, "delivered"), seq.Draw(r, "read"), marked, general.ID, m.ID)
+				if from := seq.Draw(r, "gap"); err == nil && from > 5 {
+					err = tx.exec(`INSERT INTO topic_gap VALUES (?, ?, ?, ?, 9)`, general.ID, m.ID, from, from+2)
+				}
+				if rapid.IntRange(0, 3).Draw(r, "revoked") == 0 && err == nil && m.ID != members[0].ID {
+					err = tx.exec(`UPDATE member SET revoked_at = ? WHERE id = ?`, began.Add(time.Duration(seq.Draw(r, "at"))*time.Minute).UnixMilli(), m.ID)
+				}
+				if rapid.IntRange(0, 5).Draw(r, "left") == 0 && err == nil && m.ID != members[0].ID {
+					err = tx.exec(`DELETE FROM topic_member WHERE topic_id = ? AND member_id = ?`, general.ID, m.ID)
+				}
+				if err != nil {
+					return err
+				}
+			}
+			return nil
+		})
+		if err != nil {
+			r.Fatal(err)
+		}
+		cursors, err := db.TopicCursors(t.Context(), general.ID)
+		if err != nil {
+			r.Fatal(err)
+		}
+		receipts, err := db.Receipts(t.Context(), cursors, members[0].ID, 50)
+		if err != nil {
+			r.Fatal(err)
+		}
+		for _, got := range receipts {
+			m, err := db.FindMessage(t.Context(), meshID, members[0].ID, got.MessageID)
+			if err != nil {
+				r.Fatal(err)
+			}
+			copies, err := db.Copies(t.Context(), m)
+			if err != nil {
+				r.Fatal(err)
+			}
+			want := Receipt{MessageID: m.ID, Recipients: len(copies)}
+			for _, c := range copies {
+				if c.Seen {
+					want.Seen++
+				}
+				if c.Seen || c.Outcome == OutcomeAcked {
+					want.Acked++
+				}
+			}
+			if got != want {
+				r.Fatalf("receipt %+v, the ledger says %+v: %+v", got, want, copies)
+			}
+		}
+	})
 }

@@ -27,7 +27,7 @@ type TopicView struct {
 	Role          string // the member's: lead, member, observer, or "" outside
 	Members       int
 	Unread        int       // at most MaxUnread
-	Mentions      int       // of them, those that mention the member
+	Mentions      int       // of them, those that mention the member; at most MaxUnread
 	ReadUpTo      string    // id of the newest message that the member has read, "" if there is none
 	LastMessageAt time.Time // zero: none yet
 	LastEncrypted bool      // the newest message is encrypted to a topic key
@@ -66,7 +66,7 @@ func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicV
 		(SELECT count(*) FROM topic_member x JOIN member m ON m.id = x.member_id WHERE x.topic_id = t.id AND m.revoked_at IS NULL),
 		CASE WHEN tm.member_id IS NULL THEN 0 ELSE (SELECT count(*) FROM
 			(SELECT 1 FROM message WHERE topic_id = t.id AND seq > tm.read_seq AND sender_member_id <> tm.member_id LIMIT ?3)) END,
-		(SELECT count(*) FROM notification n WHERE n.member_id = tm.member_id AND n.topic_id = t.id AND n.read_at IS NULL),
+		(SELECT count(*) FROM (SELECT 1 FROM notification n WHERE n.member_id = tm.member_id AND n.topic_id = t.id AND n.read_at IS NULL LIMIT ?3)),
 		coalesce((SELECT id FROM message WHERE topic_id = t.id AND seq <= tm.read_seq ORDER BY seq DESC LIMIT 1), ''),
 		(SELECT created_at FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1),
 		coalesce((SELECT body_version FROM message WHERE topic_id = t.id ORDER BY seq DESC LIMIT 1), 1) = 2
@@ -126,10 +126,10 @@ func (db *DB) CreateTopic(t Topic, memberID string) (topic Topic, created bool, 
 
 // JoinTopic subscribes a member to a topic it may see. Who is in it already
 // keeps its role: otherwise an observer could promote itself.
-func (db *DB) JoinTopic(meshID, memberID, ref, role string, now time.Time) error {
-	return db.Update(func(tx *Tx) error {
-		t, had, err := tx.topic(meshID, memberID, ref)
-		if err != nil || had != "" {
+func (db *DB) JoinTopic(meshID, memberID, ref, role string, now time.Time) (t Topic, err error) {
+	err = db.Update(func(tx *Tx) (err error) {
+		var had string
+		if t, had, err = tx.topic(meshID, memberID, ref); err != nil || had != "" {
 			return err
 		}
 		if err := tx.subscribe(t.ID, memberID, role, now); err != nil {
@@ -137,13 +137,13 @@ func (db *DB) JoinTopic(meshID, memberID, ref, role string, now time.Time) error
 		}
 		return tx.auditTopic(EventTopicJoined, t, memberID, map[string]any{"role": role})
 	})
+	return t, err
 }
 
 // LeaveTopic unsubscribes a member. ErrForbidden for #general.
-func (db *DB) LeaveTopic(meshID, memberID, ref string) error {
-	return db.Update(func(tx *Tx) error {
-		t, _, err := tx.topic(meshID, memberID, ref)
-		if err != nil {
+func (db *DB) LeaveTopic(meshID, memberID, ref string) (t Topic, err error) {
+	err = db.Update(func(tx *Tx) (err error) {
+		if t, _, err = tx.topic(meshID, memberID, ref); err != nil {
 			return err
 		}
 		if t.General() {
@@ -156,14 +156,15 @@ func (db *DB) LeaveTopic(meshID, memberID, ref string) error {
 		}
 		return tx.auditTopic(EventTopicLeft, t, memberID, nil)
 	})
+	return t, err
 }
 
 // InviteToTopic adds the member named by id or key. ErrForbidden unless by is a
 // lead, ErrNotFound if there is no such topic, ErrNoMember no such member.
-func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) error {
-	return db.Update(func(tx *Tx) error {
-		t, own, err := tx.topic(meshID, by, ref)
-		if err != nil {
+func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) (t Topic, err error) {
+	err = db.Update(func(tx *Tx) (err error) {
+		var own string
+		if t, own, err = tx.topic(meshID, by, ref); err != nil {
 			return err
 		}
 		if own != "lead" {
@@ -185,6 +186,18 @@ func (db *DB) InviteToTopic(meshID, by, ref, who, role string, now time.Time) er
 		}
 		return tx.auditTopic(EventTopicInvited, t, by, map[string]any{"memberId": memberID, "pubkey": pubkey, "name": name, "role": role})
 	})
+	return t, err
+}
+
+// TopicsOf returns the ids of the topics a member is in.
+func (db *DB) TopicsOf(ctx context.Context, memberID string) (ids []string, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error {
+		var id string
+		err := rows.Scan(&id)
+		ids = append(ids, id)
+		return err
+	}, `SELECT topic_id FROM topic_member WHERE member_id = ?`, memberID)
+	return ids, err
 }
 
 // auditTopic appends what a member did to a topic to the audit chain.
@@ -202,21 +215,27 @@ func (tx *Tx) auditTopic(event string, t Topic, by string, more map[string]any) 
 // before counts as read and delivered.
 func (tx *Tx) subscribe(topicID, memberID, role string, now time.Time) error {
 	delete(tx.audiences, topicID)
+	if err := tx.readMentions(topicID, memberID, newestPossible, now); err != nil { // of an earlier stay
+		return err
+	}
 	return tx.exec(`INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delivered_seq, since_seq)
 		SELECT ?1, ?2, ?3, ?4, newest, newest, newest FROM (SELECT coalesce((SELECT seq FROM message ORDER BY seq DESC LIMIT 1), 0) AS newest) WHERE true
 		ON CONFLICT (topic_id, member_id) DO NOTHING`, topicID, memberID, role, now.UnixMilli())
 }
 
 // DescribeTopic says what a topic is for. ErrForbidden unless by is a lead of it
-// or may moderate the mesh.
-func (db *DB) DescribeTopic(meshID, by, ref, description string) error {
-	return db.Update(func(tx *Tx) error {
-		t, role, err := tx.topic(meshID, by, ref)
-		if err != nil {
+// or, if it acts as one, a moderator of the mesh.
+func (db *DB) DescribeTopic(meshID, by, ref, description string, asModerator bool) (t Topic, err error) {
+	err = db.Update(func(tx *Tx) (err error) {
+		var role string
+		if t, role, err = tx.topic(meshID, by, ref); err != nil {
 			return err
 		}
 		if role != "lead" {
-			if _, _, err := tx.moderator(Moderation{MeshID: meshID, By: by}); err != nil {
+			if !asModerator {
+				return ErrForbidden
+			}
+			if _, _, err := tx.mayModerate(meshID, by); err != nil {
 				return err
 			}
 		}
@@ -226,14 +245,16 @@ func (db *DB) DescribeTopic(meshID, by, ref, description string) error {
 		}
 		return tx.auditTopic(EventTopicDescribed, t, by, nil)
 	})
+	return t, err
 }
 
 // MarkRead moves a member's read mark forward, to the message upTo or, if that
 // is "", to the newest of the topic; mentions up to there are read too. It
-// returns the topic. Errors: ErrForbidden if the member is not in it, ErrNotFound
-// if there is no such topic, ErrNoMessage no such message in it.
-func (db *DB) MarkRead(meshID, memberID, ref, upTo string, now time.Time) (t Topic, err error) {
-	err = db.Update(func(tx *Tx) error {
+// returns the topic, and false if the mark was there already. Errors: ErrForbidden
+// if the member is not in the topic, ErrNotFound if there is no such topic,
+// ErrNoMessage no such message in it.
+func (db *DB) MarkRead(meshID, memberID, ref, upTo string, now time.Time) (t Topic, moved bool, err error) {
+	err = db.Update(func(tx *Tx) (err error) {
 		var role string
 		if t, role, err = tx.topic(meshID, memberID, ref); err != nil {
 			return err
@@ -241,23 +262,35 @@ func (db *DB) MarkRead(meshID, memberID, ref, upTo string, now time.Time) (t Top
 		if role == "" {
 			return ErrForbidden
 		}
-		var seq int64
-		err := tx.row(&seq, `SELECT seq FROM message WHERE topic_id = ?1 AND (id = ?2 OR ?2 = '') ORDER BY seq DESC LIMIT 1`, t.ID, upTo)
-		if errors.Is(err, ErrNotFound) && upTo != "" {
-			return ErrNoMessage
-		}
-		if err != nil && !errors.Is(err, ErrNotFound) {
-			return err
-		}
-		err = tx.exec(`UPDATE topic_member SET last_read_at = ?1, read_seq = max(read_seq, ?2) WHERE topic_id = ?3 AND member_id = ?4`,
-			now.UnixMilli(), seq, t.ID, memberID)
+		seq, err := tx.readUpTo(t.ID, upTo)
 		if err != nil {
 			return err
 		}
-		return tx.exec(`UPDATE notification SET read_at = ?1 WHERE member_id = ?2 AND topic_id = ?3 AND read_at IS NULL
-			AND (SELECT seq FROM message m WHERE m.id = message_id) <= ?4`, now.UnixMilli(), memberID, t.ID, seq)
+		changed, err := tx.execCount(`UPDATE topic_member SET last_read_at = ?1, read_seq = max(read_seq, ?2)
+			WHERE topic_id = ?3 AND member_id = ?4 AND (read_seq < ?2 OR last_read_at IS NULL)`, now.UnixMilli(), seq, t.ID, memberID)
+		if moved = changed == 1; err != nil || !moved {
+			return err
+		}
+		return tx.readMentions(t.ID, memberID, seq, now)
 	})
-	return t, err
+	return t, moved, err
+}
+
+// readUpTo is the seq of a message of a topic, or of its newest one, 0 if it has
+// none.
+func (tx *Tx) readUpTo(topicID, id string) (seq int64, err error) {
+	if id != "" {
+		err = tx.row(&seq, `SELECT seq FROM message WHERE id = ? AND topic_id = ?`, id, topicID)
+		return seq, orElse(err, ErrNoMessage)
+	}
+	err = tx.row(&seq, `SELECT coalesce(max(seq), 0) FROM message WHERE topic_id = ?`, topicID)
+	return seq, err
+}
+
+// readMentions marks a member's mentions in a topic as read up to a message.
+func (tx *Tx) readMentions(topicID, memberID string, seq int64, now time.Time) error {
+	return tx.exec(`UPDATE notification SET read_at = ?1 WHERE member_id = ?2 AND topic_id = ?3 AND read_at IS NULL
+		AND (SELECT seq FROM message m WHERE m.id = message_id) <= ?4`, now.UnixMilli(), memberID, topicID, seq)
 }
 
 // TopicMembers returns the active members of a topic in the order they came.

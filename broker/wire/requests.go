@@ -260,11 +260,12 @@ type TopicDescribe struct {
 }
 
 // TopicSearch looks for words in messages that are not encrypted, in one topic or
-// in all that one may see. All words must be there, each as a whole or as the
-// beginning of one, in any case; what stands between double quotes must be there
-// as it is (ours).
+// in all that one may see. All words must be there, each as a whole or, from three
+// letters on, as the beginning of one; words between double quotes must stand side
+// by side. Case, accents and punctuation are no matter. It counts as a send against
+// the rate of the member (ours).
 type TopicSearch struct {
-	Query    string `json:"query"`           // at most 200 characters
+	Query    string `json:"query"`           // at most 200 characters and 12 words
 	Topic    string `json:"topic,omitempty"` // id or name; "": all
 	Limit    int    `json:"limit,omitempty"` // 1–200, default 50
 	BeforeID string `json:"beforeId,omitempty"`

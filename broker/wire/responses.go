@@ -167,7 +167,8 @@ const (
 
 // MeshChange is the eventData of mesh_changed: of what the broker would now
 // answer otherwise than a moment ago. It carries nothing else but the mesh's name,
-// so that many changes are one event, and what one may not see is not told.
+// so that many changes are one event, and what one may not see is not told. What
+// another process does to the data file, and what merely expires, is no event.
 type MeshChange struct {
 	What     []string `json:"what"`               // ChangedPeers and so on, each once
 	MeshName string   `json:"meshName,omitempty"` // with ChangedMesh: what it is now
@@ -178,7 +179,7 @@ const (
 	ChangedPeers   = "peers"   // list_peers
 	ChangedTopics  = "topics"  // topic_list, and topic_members of some
 	ChangedMembers = "members" // member_list, and topic_members of general
-	ChangedInvites = "invites" // invite_list
+	ChangedInvites = "invites" // invite_list; only who may ask for it is told
 	ChangedMesh    = "mesh"    // the mesh's name
 )
 
@@ -317,7 +318,7 @@ type TopicReceiptsResponse struct {
 type Receipt struct {
 	MessageID  string `json:"messageId"`
 	Recipients int    `json:"recipients"` // members of the topic when it came, without the sender
-	Acked      int    `json:"acked"`      // of them, those that have it
+	Acked      int    `json:"acked"`      // of them, those that have it: acked, or read in the history
 	Seen       int    `json:"seen"`       // of them, those whose read mark is past it, or who acked it and never set one
 }
 

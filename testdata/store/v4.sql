@@ -1,5 +1,6 @@
 -- A meshbox data file of schema version 4, as text: no search yet. Mesh "home"
--- has two members and messages of each kind that a search must find or leave.
+-- has two members, messages of each kind that a search must find or leave, and two
+-- mentions, of which one was read.
 PRAGMA application_id = 0x6d626f78;
 PRAGMA user_version = 4;
 
@@ -226,4 +227,5 @@ INSERT INTO topic_member (topic_id, member_id, role, joined_at, read_seq, delive
   ('00Vtopic0general0000000000000a', '00Vmember0olga00000000000000aa', 'lead', 1760000100000, 0, 0),
   ('00Vtopic0general0000000000000a', '00Vmember0adam00000000000000aa', 'member', 1760000200000, 1, 1);
 INSERT INTO notification (id, member_id, message_id, topic_id, created_at) VALUES
+  ('00Vnote01adam000000000000000aa', '00Vmember0adam00000000000000aa', '00Vmessage0four0000000000000aa', '00Vtopic0general0000000000000a', 1760000500000),
   ('00Vnote00adam000000000000000aa', '00Vmember0adam00000000000000aa', '00Vmessage0one00000000000000aa', '00Vtopic0general0000000000000a', 1760000250000);
