@@ -59,15 +59,12 @@ func TestWhoAskedIsToldWhatChanged(t *testing.T) {
 	bob := h.arrive("bob")
 	olga.wantChange(wire.ChangedPeers)
 	olga.drain()
-	for what, do := range map[string]func(){
-		"a status":      func() { ask[*wire.Ack](bob, &wire.SetStatus{Status: wire.StatusWorking}) },
-		"a summary":     func() { ask[*wire.Ack](bob, &wire.SetSummary{Summary: "tests"}) },
-		"a group":       func() { ask[*wire.Ack](bob, &wire.JoinGroup{Name: "team"}) },
-		"being hidden":  func() { ask[*wire.Ack](bob, &wire.SetVisible{Visible: false}) },
-		"being visible": func() { ask[*wire.Ack](bob, &wire.SetVisible{Visible: true}) },
+	for _, change := range []wire.Message{ // in this order: only who was hidden becomes visible
+		&wire.SetStatus{Status: wire.StatusWorking}, &wire.SetSummary{Summary: "tests"}, &wire.JoinGroup{Name: "team"},
+		&wire.SetVisible{Visible: false}, &wire.SetVisible{Visible: true},
 	} {
-		t.Log(what)
-		do()
+		t.Logf("%s %+v", change.Type(), change)
+		ask[*wire.Ack](bob, change)
 		olga.wantChange(wire.ChangedPeers)
 	}
 	ask[*wire.TopicCreated](bob, &wire.TopicCreate{Name: "deploys"})

@@ -34,7 +34,7 @@ func (r request) topicReceipts(m *wire.TopicReceipts) {
 		err = store.ErrForbidden
 	}
 	if err != nil {
-		r.topicFailed(err, m.Topic, "you are not in this topic; join it first")
+		r.topicFailed(err, m.Topic, "You are not in this topic. Join it first.")
 		return
 	}
 	cursors, err := r.b.db.TopicCursors(context.Background(), topic.ID)

@@ -32,7 +32,7 @@ func (r request) topicCreate(m *wire.TopicCreate) {
 		Visibility: visibility, CreatedAt: time.Now(),
 	}, p.member.ID)
 	if err != nil {
-		r.topicFailed(err, m.Name, "this name is taken; choose another one")
+		r.topicFailed(err, m.Name, "This name is taken. Choose another one.")
 		return
 	}
 	if created {
@@ -79,7 +79,7 @@ func (r request) topicJoin(m *wire.TopicJoin) {
 func (r request) topicLeave(m *wire.TopicLeave) {
 	topic, err := r.b.db.LeaveTopic(r.presence.meshID, r.presence.member.ID, m.Topic)
 	if err != nil {
-		r.topicFailed(err, m.Topic, "#general is where everybody is; it can not be left")
+		r.topicFailed(err, m.Topic, "Everybody is in #general; it can not be left.")
 		return
 	}
 	r.topicChanged(topic)
@@ -95,7 +95,7 @@ func (r request) topicInvite(m *wire.TopicInvite) {
 	p := r.presence
 	topic, err := r.b.db.InviteToTopic(p.meshID, p.member.ID, m.Topic, m.Member, role, time.Now())
 	if err != nil {
-		r.topicFailed(err, m.Topic, "only a lead of the topic can add people to it")
+		r.topicFailed(err, m.Topic, "Only who leads the topic can add people to it.")
 		return
 	}
 	r.topicChanged(topic)
@@ -106,7 +106,7 @@ func (r request) topicDescribe(m *wire.TopicDescribe) {
 	p := r.presence
 	topic, err := r.b.db.DescribeTopic(p.meshID, p.member.ID, m.Topic, wire.CleanLine(m.Description, wire.MaxTextLen), p.caps.Allows(capAdmin))
 	if err != nil {
-		r.topicFailed(err, m.Topic, "only a lead of the topic, or who runs the mesh, can say what it is for")
+		r.topicFailed(err, m.Topic, "Only who leads the topic, or runs the mesh, can say what it is for.")
 		return
 	}
 	r.topicChanged(topic)
@@ -123,7 +123,7 @@ func (r request) topicMarkRead(m *wire.TopicMarkRead) {
 		return
 	}
 	if err != nil {
-		r.topicFailed(err, m.Topic, "you are not in this topic; join it first")
+		r.topicFailed(err, m.Topic, "You are not in this topic. Join it first.")
 		return
 	}
 	if moved {
@@ -266,7 +266,7 @@ func (r request) findTopic(ref string) (store.Topic, bool) {
 func (r request) topicFailed(err error, ref, forbidden string) {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
-		r.fail(wire.TopicNotFound, fmt.Sprintf("topic %q not found; topic_list shows those you may see", wire.CleanLine(ref, wire.MaxNameLen)))
+		r.fail(wire.TopicNotFound, fmt.Sprintf("There is no topic %q here, or it is private. topic_list shows those you may see.", wire.CleanLine(ref, wire.MaxNameLen)))
 	case errors.Is(err, store.ErrNoMember):
 		r.fail(wire.InvalidArgs, "There is no member with this id or key; topic_members of general lists them.")
 	case errors.Is(err, store.ErrForbidden):

@@ -26,7 +26,7 @@ type Copy struct {
 	PushedAt  time.Time
 	SettledAt time.Time
 	Outcome   string // "" while it waits
-	Seen      bool   // its read mark is past it; of who never sets one: it was acked
+	Seen      bool   // the member's read mark in the topic is past it
 }
 
 // FindMessage returns the message whose id begins with prefix, among those that
@@ -58,7 +58,7 @@ func (db *DB) FindMessage(ctx context.Context, meshID, memberID, prefix string) 
 }
 
 // rowCopies are the copies with a row of message ?1.
-const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m.pubkey, ''), d.pushed_at, d.settled_at, coalesce(d.outcome, ''), coalesce(d.outcome = 'acked', false)
+const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m.pubkey, ''), d.pushed_at, d.settled_at, coalesce(d.outcome, ''), false
 	FROM delivery d JOIN member m ON m.id = d.member_id WHERE d.seq = ?1`
 
 // cursorCopies are those that the cursors of topic ?2 tell of: for everybody who
@@ -66,7 +66,7 @@ const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m
 const cursorCopies = `SELECT m.id, '', m.display_name, coalesce(m.pubkey, ''), NULL,
 		iif(tm.delivered_seq < ?1, NULL, coalesce(gap.at, tm.delivered_at)),
 		CASE WHEN tm.delivered_seq < ?1 THEN '' WHEN gap.at IS NOT NULL THEN 'expired' ELSE 'acked' END,
-		iif(tm.last_read_at IS NULL, tm.delivered_seq >= ?1 AND gap.at IS NULL, tm.read_seq >= ?1)
+		tm.read_seq >= ?1
 	FROM topic_member tm JOIN member m ON m.id = tm.member_id
 	LEFT JOIN topic_gap gap ON gap.topic_id = tm.topic_id AND gap.member_id = tm.member_id AND gap.after_seq < ?1 AND gap.upto_seq >= ?1
 	WHERE tm.topic_id = ?2 AND tm.member_id <> ?3 AND tm.since_seq < ?1 AND coalesce(m.revoked_at > ?4, true)

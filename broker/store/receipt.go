@@ -23,7 +23,6 @@ type Cursors struct {
 type cursor struct {
 	since, delivered, read int64 // message.seq
 	revokedAt              int64 // Unix ms, 0: active
-	marks                  bool  // it has set a read mark at least once
 	gaps                   [][2]int64
 }
 
@@ -68,7 +67,7 @@ func (c *cursor) wasIn(m Message) bool {
 // it came by way of the history and the ledger says expired.
 func (r *Receipt) count(c *cursor, seq int64) {
 	acked := c.delivered >= seq && !c.missed(seq)
-	seen := c.marks && c.read >= seq || !c.marks && acked
+	seen := c.read >= seq
 	r.Recipients++
 	if acked || seen {
 		r.Acked++
@@ -109,10 +108,10 @@ func (db *DB) TopicCursors(ctx context.Context, topicID string) (*Cursors, error
 	err := db.rows(ctx, func(rows *sql.Rows) error {
 		var memberID string
 		c := &cursor{}
-		err := rows.Scan(&memberID, &c.since, &c.delivered, &c.read, &c.marks, &c.revokedAt)
+		err := rows.Scan(&memberID, &c.since, &c.delivered, &c.read, &c.revokedAt)
 		cursors.all[memberID] = c
 		return err
-	}, `SELECT tm.member_id, tm.since_seq, tm.delivered_seq, tm.read_seq, tm.last_read_at IS NOT NULL, coalesce(m.revoked_at, 0)
+	}, `SELECT tm.member_id, tm.since_seq, tm.delivered_seq, tm.read_seq, coalesce(m.revoked_at, 0)
 		FROM topic_member tm JOIN member m ON m.id = tm.member_id WHERE tm.topic_id = ?`, topicID)
 	if err != nil {
 		return nil, err

@@ -137,7 +137,7 @@ type Copy struct {
 	State     string  `json:"state"`               // (ours) and so is what follows
 	PushedAt  *string `json:"pushedAt,omitempty"`  // first handed to a connection
 	SettledAt *string `json:"settledAt,omitempty"` // acked, expired or dropped
-	Seen      bool    `json:"seen,omitempty"`      // its read mark is past it; of who never sets one: it was acked
+	Seen      bool    `json:"seen,omitempty"`      // its read mark in the topic is past it: who sets none is never said to have seen it
 }
 
 // DeliveryStatus answers delivery_subscribe with all copies, and then comes with
@@ -319,7 +319,7 @@ type Receipt struct {
 	MessageID  string `json:"messageId"`
 	Recipients int    `json:"recipients"` // members of the topic when it came, without the sender
 	Acked      int    `json:"acked"`      // of them, those that have it: acked, or read in the history
-	Seen       int    `json:"seen"`       // of them, those whose read mark is past it, or who acked it and never set one
+	Seen       int    `json:"seen"`       // of them, those whose read mark is past it
 }
 
 // Removed are the names of the presences that a kick or disconnect ended, one
