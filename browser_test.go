@@ -55,6 +55,18 @@ func chromium(t *testing.T, more ...chromedp.ExecAllocatorOption) context.Contex
 	return ctx
 }
 
+// newTab opens another tab in the browser of a page.
+func newTab(t *testing.T, page context.Context) context.Context {
+	t.Helper()
+	tab, cancel := chromedp.NewContext(page)
+	t.Cleanup(cancel)
+	// As with the browser, the tab lives as long as the context of the first run.
+	if err := chromedp.Do(tab, chromedp.Navigate("about:blank")); err != nil {
+		t.Fatal(err)
+	}
+	return tab
+}
+
 // action is something done in a page.
 type action = chromedp.Action[chromedp.Void]
 
@@ -65,7 +77,9 @@ func do(t *testing.T, ctx context.Context, actions ...action) {
 	defer cancel()
 	for i, act := range actions {
 		if err := chromedp.Do(bounded, act); err != nil {
-			page, _ := chromedp.Run(ctx, chromedp.Evaluate[string]("location + '\\n' + document.body.innerText"))
+			brief, cancel := context.WithTimeout(ctx, 5*time.Second)
+			defer cancel()
+			page, _ := chromedp.Run(brief, chromedp.Evaluate[string]("location + '\\n' + document.body.innerText"))
 			t.Fatalf("action %d: %v\nthe page shows:\n%s", i+1, err, page)
 		}
 	}

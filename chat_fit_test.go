@@ -79,7 +79,7 @@ func TestOnAPhone(t *testing.T) {
 	phone := chromium(t)
 	do(t, phone, size(390, 844, true), enter(h.invite(), "Pia"), gone("#sidebar"), says("from the bus"), sees("Pia", "from the bus"))
 	sheetOpen := until(`() => document.querySelector("#sidebar").getBoundingClientRect().left === 0`)
-	do(t, phone, click("#sidebar-button"), sheetOpen, shows("#people", "claude"), click(`#topics [data-topic=deploys] a`), shows("#topic-button", "#deploys"), gone("#sidebar"), click("#join-topic-button"), says("hello"), sees("Pia", "hello"))
+	do(t, phone, click("#sidebar-button"), sheetOpen, shows("#people", "claude"), click(`#other-topics [data-topic=deploys] a`), shows("#topic-button", "#deploys"), gone("#sidebar"), click("#join-topic-button"), says("hello"), sees("Pia", "hello"))
 	do(t, h.page, says("@Pia home?"))
 	do(t, phone, shows("#elsewhere", "1"), click("#sidebar-button"), sheetOpen, shows(`#topics [data-topic=general] .count`, "@1"), click("#sidebar-close"), gone("#sidebar"))
 	small := js[[]string](t, phone, `[...document.querySelectorAll("button, a.message-time, #topics a, input")].filter(e => e.checkVisibility() && !e.closest("#sidebar[inert], .message-text, .message-status"))
@@ -202,7 +202,7 @@ func TestNothingPostedBecomesMarkup(t *testing.T) {
 			do(t, h.page, screen.in, screen.back, gone("dialog"))
 		}
 	}
-	do(t, h.page, click(`#topics [data-topic=topic-1] a`), shows("#topic-description", corpus[1]), click("#topic-button"), shows("dialog", corpus[1]), key("Escape"),
+	do(t, h.page, click(`#other-topics [data-topic=topic-1] a`), shows("#topic-description", corpus[1]), click("#topic-button"), shows("dialog", corpus[1]), key("Escape"),
 		click(`#topics [data-topic=general] a`), click("#search-button"), types("window owned"), shows(".result", "owned"))
 	if js[bool](t, h.page, `"owned" in window`) {
 		t.Error("a text was run as a script")
@@ -284,6 +284,10 @@ func TestAccessibility(t *testing.T) {
 			}
 			report("%s: %s (%s): %s: %s %s", name, v.ID, v.Impact, v.Help, v.Nodes[0].HTML, v.Nodes[0].FailureSummary)
 		}
+	}
+	do(t, h.page, media("forced-colors", "active"))
+	if !js[bool](t, h.page, `["#send-button", ".message .avatar", ".count"].every(s => getComputedStyle(document.querySelector(s)).borderTopStyle === "solid") && getComputedStyle(document.querySelector(".mentions-me")).borderInlineStartStyle === "solid"`) {
+		t.Error("with forced colours some things can not be told from what is around them")
 	}
 	for _, scheme := range []string{"light", "dark"} {
 		do(t, h.page, media("prefers-color-scheme", scheme))

@@ -28,6 +28,8 @@ type house struct {
 	program string
 	folder  string
 	page    context.Context
+
+	historian *peer.Conn // of history
 }
 
 // newHouse starts one. Nobody has to wait for the rate limit of messages.
@@ -168,15 +170,18 @@ func TestTopicsHaveTheirOwnUnread(t *testing.T) {
 	eventuallyTopic(t, claude, "deploys", func(topic wire.TopicInfo) bool { return topic.MemberCount == 2 })
 	// Another browser reads along, joins, and is told what is new elsewhere.
 	adam := h.guest("Adam")
-	do(t, adam, click(`#topics [data-topic=deploys] a`), sees("claude", "v3 is out"), gone("#compose-form"), click("#join-topic-button"), chromedp.WaitVisible(composer),
+	do(t, adam, click(`#other-topics [data-topic=deploys] a`), sees("claude", "v3 is out"), gone("#compose-form"), click("#join-topic-button"), chromedp.WaitVisible(composer),
 		says("me too"), click(`#topics [data-topic=general] a`))
 	do(t, h.page, sees("Adam", "me too"), click("#topic-button"), shows(".topic-members", "3 members"), write(`dialog [name=description]`, " in production"), click("dialog form .primary"),
 		shows("dialog form .primary", "Saved"))
 	do(t, h.page, key("Escape"), shows("#topic-description", "What went out in production"))
-	do(t, h.page, click("#topic-button"), click("dialog .dialog-body > .plain"), click("dialog .danger"), shows("#topic-button", "#general"), shows("#topics .outside", "deploys"))
+	do(t, h.page, click("#topic-button"), click("dialog .leave"), click("dialog .danger"), shows("#topic-button", "#general"), shows("#other-topics", "deploys"))
 	said(t, claude, "deploys", "who is here?")
 	said(t, claude, "general", "and here?")
 	do(t, h.page, sees("claude", "and here?"), gone(`#topics .count`))
+	// A name that is taken, and one that is not.
+	do(t, h.page, click("#topic-new"), write(`dialog [name=name]`, "deploys"), key("Enter"), shows("dialog .error", "There is a topic #deploys already."), key("Escape"),
+		chromedp.Navigate(h.url+"/#/nowhere"), shows("#placeholder", "There is no topic #nowhere here"), gone("#compose-form"))
 }
 
 func eventuallyTopic(t *testing.T, c *peer.Conn, name string, ok func(wire.TopicInfo) bool) {
@@ -194,16 +199,51 @@ func eventuallyTopic(t *testing.T, c *peer.Conn, name string, ok func(wire.Topic
 // history posts n messages, "step 0" and so on, and returns their ids.
 func (h *house) history(n int) (ids []string) {
 	h.t.Helper()
-	claude := h.agent("historian")
+	h.historian = h.agent("historian")
 	for i := range n {
-		ids = append(ids, said(h.t, claude, "general", fmt.Sprintf("step %d", i)))
+		ids = append(ids, said(h.t, h.historian, "general", fmt.Sprintf("step %d", i)))
 	}
 	return ids
+}
+
+// wantSeen waits until the broker knows that a member has read a message of c.
+func wantSeen(t *testing.T, c *peer.Conn, id, name string) {
+	t.Helper()
+	for deadline := time.Now().Add(patience); time.Now().Before(deadline); time.Sleep(20 * time.Millisecond) {
+		for _, copied := range asked(t, c, &wire.MessageStatus{MessageID: id}).(*wire.MessageStatusResult).Recipients {
+			if copied.Name == name && copied.Seen {
+				return
+			}
+		}
+	}
+	t.Fatalf("%s has not read %s", name, id)
+}
+
+// Who was away for long goes on where it was left, and may go to the end at once.
+func TestAfterAnAbsenceOneGoesOnWhereOneLeft(t *testing.T) {
+	h := newHouse(t)
+	claude := h.agent("claude")
+	wantSeen(t, claude, said(t, claude, "general", "see you"), "Olga")
+	do(t, h.page, chromedp.Navigate("about:blank"))
+	ids := h.history(300)
+	do(t, h.page, chromedp.Navigate(h.url), shows(".divider.new", "New"), shows("#jump", "300 new messages"),
+		until(`(id) => document.querySelector(".divider.new").nextElementSibling.dataset.messageId === id`, ids[0]),
+		until(`() => { const line = document.querySelector(".divider.new").getBoundingClientRect(); return line.top >= 0 && line.top < 400; }`))
+	do(t, h.page, shows("#topics .count", "99+"), click("#jump"), sees("historian", "step 299"), gone("#topics .count"), gone("#jump"))
+	// What comes while one looks elsewhere is not read because it is on the page.
+	do(t, h.page, chromedp.Evaluate[chromedp.Void](`document.hasFocus = () => false; dispatchEvent(new Event("blur"))`))
+	for i := range 40 {
+		said(t, claude, "general", fmt.Sprintf("meanwhile %d", i))
+	}
+	do(t, h.page, sees("claude", "meanwhile 39"), shows("#topics .count", "40"), until(`() => document.title.startsWith("(40)")`),
+		chromedp.Evaluate[chromedp.Void](`document.hasFocus = () => true; dispatchEvent(new Event("focus"))`), shows(".divider.new", "New"), shows("#jump", "40 new messages"),
+		until(`() => document.querySelector(".divider.new").nextElementSibling.textContent.includes("meanwhile 0")`), click("#jump"), gone("#topics .count"))
 }
 
 func TestScrollingBackOverALongHistory(t *testing.T) {
 	h := newHouse(t)
 	ids := h.history(1_500)
+	wantSeen(t, h.historian, ids[1_499], "Olga")
 	do(t, h.page, chromedp.Reload(), sees("historian", "step 1499"))
 	js[bool](t, h.page, `(() => {
 		window.rows = 0;
@@ -226,7 +266,10 @@ func TestScrollingBackOverALongHistory(t *testing.T) {
 	}
 	said(t, h.agent("claude"), "general", "are you there?")
 	do(t, h.page, shows("#jump", "1 new message"), click("#jump"), sees("claude", "are you there?"), gone("#jump"))
-	// An address of a message leads there, and on from there in both directions.
+	// An address of a message leads there, also in a new tab, which has nothing yet.
+	tab := newTab(t, h.page)
+	do(t, tab, chromedp.Navigate(h.url+"/#/general/"+ids[300]), until(`() => document.activeElement.textContent.includes("step 300")`), click(`#topics [data-topic=general] a`), sees("claude", "are you there?"))
+	// And on from there in both directions.
 	do(t, h.page, chromedp.Navigate(h.url+"/#/general/"+ids[700]), until(`() => document.activeElement.textContent.includes("step 700")`), shows("#jump", "Jump to latest"))
 	for deadline := time.Now().Add(patience); js[bool](t, h.page, `![...document.querySelectorAll(".message-text")].some(m => m.textContent === "step 1499")`); {
 		if time.Now().After(deadline) {
@@ -243,7 +286,8 @@ func TestScrollingBackOverALongHistory(t *testing.T) {
 
 func TestReadersKeepTheirPlace(t *testing.T) {
 	h := newHouse(t)
-	h.history(400)
+	ids := h.history(400)
+	wantSeen(t, h.historian, ids[399], "Olga")
 	do(t, h.page, chromedp.Reload(), sees("historian", "step 399"))
 	do(t, h.page, wheel(-1_500), chromedp.Sleep(300*time.Millisecond))
 	for range 3 {
@@ -283,7 +327,7 @@ func TestEncryptedMessagesAreShownAsLocked(t *testing.T) {
 	claude := h.agent("claude")
 	do(t, h.page, shows("#privacy", "Readable by the meshbox"))
 	posted(t, claude, wire.Send{TargetSpec: "#general", Priority: wire.PriorityNext, Nonce: "AAAA", Ciphertext: base64.StdEncoding.EncodeToString([]byte("sealed bytes")), BodyVersion: 2})
-	do(t, h.page, shows(".message-note", "End-to-end encrypted"), shows("#privacy", "End-to-end encrypted"))
+	do(t, h.page, shows(".message-note", "End-to-end encrypted"), shows("#privacy", "Partly encrypted"))
 	if text := js[string](t, h.page, `document.querySelector("#messages").textContent`); strings.Contains(text, "sealed bytes") {
 		t.Error("what is encrypted to a topic key is shown as if it were text")
 	}
@@ -297,7 +341,7 @@ func TestATopicIsExported(t *testing.T) {
 	folder := t.TempDir()
 	do(t, h.page, downloadsTo(folder), click("#topic-button"), chromedp.Click("//button[text()='Export as Markdown']"), shows("dialog [role=status]", "451 messages saved."))
 	text := wantFile(t, filepath.Join(folder, "home-general.md"))
-	if !strings.HasPrefix(text, "# #general\n") || strings.Count(text, "**historian**") != 450 || !strings.HasSuffix(text, "\n\nthe _end_\n") || strings.Index(text, "step 1\n") > strings.Index(text, "step 2\n") {
+	if !strings.HasPrefix(text, "# #general\n") || strings.Count(text, "**historian**") != 450 || !strings.HasSuffix(text, "\n\n> the _end_\n") || strings.Index(text, "step 1\n") > strings.Index(text, "step 2\n") {
 		t.Errorf("Markdown of %d bytes begins %.200q", len(text), text)
 	}
 	do(t, h.page, chromedp.Click("//button[text()='Export as JSON lines']"))
@@ -359,9 +403,9 @@ func TestOneRunsTheMeshFromThePage(t *testing.T) {
 	do(t, h.page, shows(".joined", "Adam joined."), key("Escape"), click("#manage-button"), shows(".manage tr", "Adam"), shows(".manage tr", "here now"))
 	// Revoked while the page is open.
 	do(t, page, says("hello"), sees("Adam", "hello"))
-	do(t, h.page, click(`[aria-label="Revoke Adam"]`), shows("dialog.confirm", "Revoke Adam?"), click("dialog.confirm .danger"), shows(".manage tr.revoked", "Adam"))
+	do(t, h.page, click(`[aria-label="Revoke Adam"]`), shows("dialog.confirm", "Revoke Adam?"), click("dialog.confirm .danger"), shows(".manage .revoked", "Adam"))
 	do(t, page, shows("#banner-text", "You were removed from this mesh"), shows("#connection", "Disconnected"), shows("#banner-action", "Use another invite"))
-	do(t, h.page, click(`[aria-label="Restore Adam"]`), gone(".manage tr.revoked"))
+	do(t, h.page, click(`[aria-label="Restore Adam"]`), gone(".manage .revoked"))
 	do(t, page, chromedp.Reload(), shows("#connection", "Connected"), sees("Adam", "hello"))
 	// Invites that still work: the agents' one of the first start, and another.
 	do(t, h.page, shows(".manage tr", "first agents"), click(`[aria-label="Withdraw first agents"]`), until(`() => !document.querySelector(".manage").textContent.includes("first agents")`))
@@ -421,7 +465,7 @@ func TestPastedLinesBecomeACodeBlockOnRequest(t *testing.T) {
 func TestLongMessagesAreFolded(t *testing.T) {
 	h := newHouse(t)
 	said(t, h.agent("claude"), "general", strings.Repeat("line\n\n", 100)+"the end")
-	do(t, h.page, shows(".fold", "Show all 201 lines"))
+	do(t, h.page, shows(".fold", "Show all 101 lines"))
 	height := func() float64 {
 		return js[float64](t, h.page, `document.querySelector(".message").getBoundingClientRect().height`)
 	}
@@ -459,20 +503,37 @@ func TestPageReconnectsByItself(t *testing.T) {
 	}
 }
 
-// A message that was refused can be tried again, without loss and without a double.
-func TestAFailedMessageIsTriedAgain(t *testing.T) {
+// Who writes faster than the broker allows need not do anything about it.
+func TestMessagesWaitForTheRateLimit(t *testing.T) {
 	page, program, folder := chromium(t), build(t), t.TempDir()
-	s := start(t, program, folder, "127.0.0.1:0", "--send-rate", "0.5", "--send-burst", "1")
-	do(t, page, enter(s.link, "Olga"), says("one"), sees("Olga", "one"), says("two"), shows("[data-state=failed] .message-status", "Not sent."))
-	do(t, page, chromedp.Reload(), shows("[data-state=failed]", "two"))
-	for deadline := time.Now().Add(patience); js[bool](t, page, `Boolean(document.querySelector("[data-state=failed]"))`); time.Sleep(time.Second) {
-		if time.Now().After(deadline) {
-			t.Fatal("it does not get through")
-		}
-		do(t, page, click(".retry"), gone("[data-state=sending]"))
-	}
-	do(t, page, chromedp.Reload(), sees("Olga", "two"))
-	if texts := js[string](t, page, `[...document.querySelectorAll(".message-text")].map(m => m.textContent).join("|")`); texts != "one|two" {
-		t.Errorf("the room has %s", texts)
+	s := start(t, program, folder, "127.0.0.1:0", "--send-rate", "1", "--send-burst", "1")
+	do(t, page, enter(s.link, "Olga"), says("one"), says("two"), says("three"), shows("[data-state=sending]", "three"), gone("[data-state=sending]"), chromedp.Reload(), sees("Olga", "three"))
+	wantTexts(t, page, "one|two|three")
+}
+
+// A message that failed can be tried again, without loss and without a double.
+func TestAFailedMessageIsTriedAgain(t *testing.T) {
+	h := newHouse(t)
+	address := strings.TrimPrefix(h.url, "http://localhost")
+	do(t, h.page, says("one"), sees("Olga", "one"))
+	h.kill()
+	do(t, h.page, shows("#connection", "Offline"), says("two"), shows(".message-status", "Will be sent"))
+	// It stays unsent for so long that the broker might not know it again.
+	js[bool](t, h.page, `Object.keys(localStorage).filter(key => key.includes("outbox")).every(key => {
+		const entry = JSON.parse(localStorage[key]);
+		localStorage[key] = JSON.stringify({ ...entry, at: entry.at - 25 * 3600_000 });
+		return true;
+	})`)
+	do(t, h.page, chromedp.Navigate("about:blank"))
+	h.server = start(t, h.program, h.folder, "127.0.0.1"+address, "--send-rate", "0")
+	do(t, h.page, chromedp.Navigate(h.url), shows("[data-state=failed] .message-status", "Not sent. This was written over a day ago"), click(".retry"), gone("[data-state=failed]"), sees("Olga", "two"))
+	do(t, h.page, chromedp.Reload(), sees("Olga", "two"))
+	wantTexts(t, h.page, "one|two")
+}
+
+func wantTexts(t *testing.T, page context.Context, want string) {
+	t.Helper()
+	if texts := js[string](t, page, `[...document.querySelectorAll(".message-text")].map(m => m.textContent).join("|")`); texts != want {
+		t.Errorf("the room has %s, want %s", texts, want)
 	}
 }

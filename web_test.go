@@ -6,6 +6,8 @@ import (
 	"testing"
 
 	"github.com/chromedp/chromedp"
+
+	"meshbox/broker/wire"
 )
 
 // Parts of the web chat that are easier to look at alone than in the page.
@@ -48,7 +50,7 @@ func TestModuleTimeline(t *testing.T) {
 		return evaluate[string](t, page, `async (script) => {
 			const { Timeline } = await import("/timeline.js");
 			const message = (n) => ({ id: "id" + String(n).padStart(3, "0"), note: "", own: false });
-			const outside = (n) => ({ ...message(n), note: "outside" });
+			const outside = (n) => ({ ...message(n), id: message(n).id + ".5", note: "outside" });
 			const range = (from, to) => Array.from({ length: to - from + 1 }, (_, i) => message(from + i));
 			const line = new Timeline();
 			for (const [act, ...values] of script) {
@@ -70,7 +72,11 @@ func TestModuleTimeline(t *testing.T) {
 		{"it is in the history", "start; push 1; merge 4 6; older 1 3", "1 2 3 4 5 6"},
 		{"a short absence", "start; merge 1 3; start; push 6; merge 2 5", "1 2 3 4 5 6"},
 		{"a long absence", "start; merge 1 3; start; merge 8 9 gap", "8 9"},
-		{"what is of no topic stays", "start; merge 1 3; outside 4; start; merge 8 9 gap; push 10", "4 8 9 10"},
+		{"what is of no topic stands by its id", "start; merge 1 3; outside 2 4; push 5", "1 2 2.5 3 4.5 5"},
+		{"and is not the place to go on from", "start; merge 1 3; outside 9; start; merge 2 5", "1 2 3 4 5 9.5"},
+		{"and waits for what is around it", "start; merge 1 3; outside 4; start; merge 8 9 gap; push 10", "8 9 10"},
+		{"which scrolling back brings", "start; merge 1 3; outside 4; start; merge 8 9 gap; older 3 7", "3 4 4.5 5 6 7 8 9"},
+		{"of two senders the later one was stored first", "start; merge 1 3; push 5 4; start; push 7 6; merge 5 5", "1 2 3 4 5 7 6"},
 		{"an empty topic", "start; push 1; merge 1 0", "1"},
 		{"the far end is let go", "start; merge 1 9; newest 3; push 10", "7 8 9 10"},
 	} {
@@ -106,21 +112,25 @@ func TestModuleReadMark(t *testing.T) {
 	got := evaluate[[]string](t, page, `async () => {
 		const { ReadMark } = await import("/readmark.js");
 		const list = [1, 2, 3, 4, 5].map(n => ({ id: "m" + n, own: n === 4 }));
-		const ids = (messages) => messages.map(({ id }) => id).join();
 		const mark = new ReadMark(), said = [];
-		said.push(ids(mark.unread(list)));                 // not known yet
-		mark.set("m2", list); said.push(ids(mark.unread(list)));
-		mark.placeLine(list); said.push(mark.line.id);
-		mark.advance("m5"); said.push(ids(mark.unread(list)));
-		mark.set("m3", list); said.push(ids(mark.unread(list))); // the broker is behind
-		mark.set("m5", list); said.push(String(mark.line));
+		const look = (what, messages = list, complete = true) => said.push(what + ": " + mark.isBehind(messages) + " " + (mark.lineIn(messages, complete)?.id ?? "no line"));
+		mark.draw(); look("nothing is known");
+		mark.learn("m2", list); look("told"); mark.draw(); look("drawn");
+		look("what was read is not loaded", list.slice(2), false);
+		mark.advance("m5"); look("read on");
+		mark.learn("m3", list); look("the broker is behind");
+		mark.erase(); look("erased");
+		mark.learn("m3", list.slice(0, 4)); mark.draw(); look("own ones", list.slice(0, 4));
+		look("what is sent to peers", [...list.slice(0, 3), { id: "x", note: "outside" }]);
 		const fresh = new ReadMark();
-		fresh.set("", list); said.push(ids(fresh.unread(list))); // nothing was read
-		const far = new ReadMark();
-		far.set("m0", list.slice(2)); far.placeLine(list.slice(2)); far.raiseLine(list); said.push(far.line.id);
+		fresh.learn("", list); fresh.draw(); said.push("nothing was read: " + fresh.isBehind(list) + " " + fresh.lineIn(list, true).id + " " + fresh.lineIn(list, false));
 		return said;
 	}`)
-	want := []string{"", "m3,m5", "m3", "", "", "null", "m1,m2,m3,m5", "m1"}
+	want := []string{
+		"nothing is known: false no line", "told: true no line", "drawn: true m3", "what was read is not loaded: true no line", "read on: false m3",
+		"the broker is behind: false m3", "erased: false no line", "own ones: false no line", "what is sent to peers: false no line",
+		"nothing was read: true m1 null",
+	}
 	if !slices.Equal(got, want) {
 		t.Errorf("got %q, want %q", got, want)
 	}
@@ -137,12 +147,22 @@ func TestMentionsAreAnnounced(t *testing.T) {
 	}`))
 	said(t, claude, "general", "@olga, nobody asked to be told")
 	do(t, h.page, shows(".mentions-me", "nobody asked"), dispatch("#settings-button"), shows("dialog", "Show a notification"), click("dialog .toggle input"),
-		until(`() => document.querySelector("dialog .toggle input").checked`), key("Escape"), gone("dialog"),
+		until(`() => document.querySelector("dialog .toggle input").checked && notes.splice(0).join() === "This is how meshbox tells you: Somebody has mentioned you."`), key("Escape"), gone("dialog"),
 		click("#topic-new"), write(`dialog [name=name]`, "elsewhere"), key("Enter"), shows("#topic-button", "#elsewhere"))
 	said(t, claude, "general", "no mention")
 	said(t, claude, "general", "**@Olga** look at `this`")
 	do(t, h.page, until(`() => notes.length > 0`))
 	if notes := js[string](t, h.page, `notes.join("|")`); notes != "claude in #general: @Olga look at this" {
+		t.Errorf("notified of %s", notes)
+	}
+	asked(t, claude, &wire.TopicJoin{Topic: "elsewhere"})
+	// Many at once are one notification; and what somebody looks at, in whichever tab, is none.
+	for range 3 {
+		said(t, claude, "general", "@olga again")
+	}
+	said(t, claude, "elsewhere", "@olga, you see this")
+	do(t, h.page, until(`() => notes.length > 1`))
+	if notes := js[string](t, h.page, `notes.slice(1).join("|")`); notes != "3 mentions in home: From claude" {
 		t.Errorf("notified of %s", notes)
 	}
 }

@@ -5,6 +5,7 @@
  */
 
 import { copyText, h, ICONS, iconButton } from './dom.js';
+import { lettersAreKeys } from './keys.js';
 import { isOfTopic } from './message.js';
 import { permalink } from './route.js';
 
@@ -64,9 +65,11 @@ export class MessageActions {
       c: () => this.#copy(this.#copyText, (message) => message.text),
       j: () => step(row, 'nextElementSibling'), ArrowDown: () => step(row, 'nextElementSibling'),
       k: () => step(row, 'previousElementSibling'), ArrowUp: () => step(row, 'previousElementSibling'),
+      Enter: () => row.querySelector('.quote')?.click(),
     };
     const act = acts[event.key];
-    if (!act || (event.key.startsWith('Arrow') && event.target !== row)) return;
+    const isLetter = event.key.length === 1;
+    if (!act || (isLetter ? !lettersAreKeys() : event.target !== row)) return;
     event.preventDefault();
     event.stopPropagation();
     act();

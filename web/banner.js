@@ -33,7 +33,7 @@ export class Banner {
 
   #render(status) {
     const { phase, attempt } = status;
-    byId('connection').textContent = PHASE[phase];
+    if (byId('connection').textContent !== PHASE[phase]) byId('connection').textContent = PHASE[phase];
     for (const id of ['connection', 'bar-connection', 'banner']) byId(id).dataset.phase = phase;
     // The first connect is a matter of an instant: no banner for it.
     byId('banner').hidden = phase === 'online' || (phase === 'connecting' && attempt === 0);
@@ -67,13 +67,14 @@ export class Banner {
 
   #offerAction({ phase, reason }) {
     const button = byId('banner-action');
-    const back = () => this.#session.connection.start();
+    const back = () => this.#session.connection.start(); // does nothing while it is connecting
     const [label, act] = phase !== 'ended' ? ['Retry now', back]
       : reason === 'kicked' ? ['Come back', back]
       : ['Use another invite', this.#onRejoin];
     button.textContent = label;
     button.onclick = act;
-    button.disabled = phase === 'connecting';
+    byId('banner-again').hidden = act !== this.#onRejoin; // somebody may have been restored
+    byId('banner-again').onclick = back;
   }
 }
 

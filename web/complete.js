@@ -1,6 +1,6 @@
 /** Suggests names behind an @ while one writes. */
 
-import { byId, h } from './dom.js';
+import { byId, h, replaceRange } from './dom.js';
 import { avatar, TYPE_LABEL } from './text.js';
 
 const MOST = 8; // suggestions at a time
@@ -12,6 +12,7 @@ export class NameCompletion {
   #list = byId('names');
   #found = []; // people
   #chosen = 0;
+  #isDone = false; // what was typed is a whole name, and nothing else was chosen: Enter is to send
   #start = 0; // of the @ in the text
 
   /**
@@ -40,8 +41,8 @@ export class NameCompletion {
     const typed = match[1].toLowerCase();
     this.#found = this.#search(typed);
     this.#chosen = 0;
-    const done = this.#found.length === 1 && this.#found[0].name.toLowerCase() === typed; // Enter is to send then
-    if (this.#found.length && !done) this.#render();
+    this.#isDone = this.#found[0]?.name.toLowerCase() === typed;
+    if (this.#found.length && !(this.#isDone && this.#found.length === 1)) this.#render();
     else this.#close();
   }
 
@@ -52,25 +53,32 @@ export class NameCompletion {
   key({ key, shiftKey }) {
     if (this.#list.hidden) return false;
     const count = this.#found.length;
-    if (key === 'ArrowDown') this.#choose((this.#chosen + 1) % count);
-    else if (key === 'ArrowUp') this.#choose((this.#chosen + count - 1) % count);
-    else if ((key === 'Enter' && !shiftKey) || key === 'Tab') this.#take(this.#chosen);
+    const step = { ArrowDown: 1, ArrowUp: count - 1 }[key];
+    if (key === 'Enter' && !shiftKey && this.#isDone) {
+      this.#close();
+      return false;
+    }
+    if (step !== undefined) {
+      this.#isDone = false;
+      this.#choose((this.#chosen + step) % count);
+    } else if ((key === 'Enter' && !shiftKey) || key === 'Tab') this.#take(this.#chosen);
     else if (key === 'Escape') this.#close();
     else return false;
     return true;
   }
 
-  /** Names that begin so, then names with a word that does; who is here first. */
+  /** The name that is so, those that begin so, then those with a word that does; who is here first. */
   #search(typed) {
     const seen = new Set();
     const all = this.#roster.everybody.flatMap((person) => [person, ...person.sessions])
       .filter(({ name, you }) => !you && !seen.has(name) && seen.add(name));
     const rank = ({ name }) => {
       const lower = name.toLowerCase();
-      if (lower.startsWith(typed)) return 0;
-      return lower.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(typed)) ? 1 : 2;
+      if (lower === typed) return 0;
+      if (lower.startsWith(typed)) return 1;
+      return lower.split(/[^\p{L}\p{N}]+/u).some((word) => word.startsWith(typed)) ? 2 : 3;
     };
-    return [0, 1].flatMap((wanted) => all.filter((person) => rank(person) === wanted)).slice(0, MOST);
+    return [0, 1, 2].flatMap((wanted) => all.filter((person) => rank(person) === wanted)).slice(0, MOST);
   }
 
   #render() {
@@ -88,9 +96,8 @@ export class NameCompletion {
 
   #take(index) {
     const { name } = this.#found[index];
-    this.#field.setRangeText(`@${name} `, this.#start, this.#field.selectionStart, 'end');
     this.#close();
-    this.#field.dispatchEvent(new Event('input', { bubbles: true }));
+    replaceRange(this.#field, this.#start, this.#field.selectionStart, `@${name} `);
   }
 
   #close() {

@@ -1,9 +1,10 @@
 /** Where one writes: grows with the text, keeps the draft, sends with Enter. */
 
 import { NameCompletion } from './complete.js';
-import { byId, h } from './dom.js';
+import { byId, h, replaceRange } from './dom.js';
 import { plain } from './markdown.js';
 import { isSimple, mentioned } from './mention.js';
+import { isBlank } from './message.js';
 
 const MOST_MENTIONS = 16; // of one message (protocol section 7)
 const QUOTE_LENGTH = 200; // characters of what is answered
@@ -15,6 +16,7 @@ export class Composer {
   #names;
   #replyTo = ''; // id of the message that is answered
   #pasted = null; // [start, end] of lines that may become a code block
+  #form = byId('compose-form');
   #field = byId('composer');
   #button = byId('send-button');
   #error = byId('compose-error');
@@ -31,7 +33,7 @@ export class Composer {
     this.#field.addEventListener('input', (event) => this.#edited(event));
     this.#field.addEventListener('keydown', (event) => this.#key(event));
     this.#field.addEventListener('paste', (event) => this.#paste(event));
-    byId('compose-form').addEventListener('submit', (event) => this.#submit(event));
+    this.#form.addEventListener('submit', (event) => this.#submit(event));
     byId('reply-cancel').onclick = () => this.#reply('');
     byId('make-code').onclick = () => this.#makeCode();
     byId('join-topic-button').onclick = () => this.#join();
@@ -58,9 +60,7 @@ export class Composer {
 
   /** @param {string} text to add where the caret is */
   insert(text) {
-    this.#field.setRangeText(text, this.#field.selectionStart, this.#field.selectionEnd, 'end');
-    this.#field.dispatchEvent(new Event('input', { bubbles: true }));
-    this.#field.focus();
+    replaceRange(this.#field, this.#field.selectionStart, this.#field.selectionEnd, text);
   }
 
   #enter() {
@@ -69,26 +69,36 @@ export class Composer {
     this.#room.addEventListener('change', this.#onRoomChange);
     const { text, replyTo } = this.#room.draft;
     this.#replyTo = replyTo;
-    this.#fill(text);
     this.#say('');
-    this.#offer(null);
     this.#field.placeholder = `Message #${this.#room.topic}`;
     this.#renderReply();
     this.#renderRole();
+    this.#fill(text); // what is not shown yet has no height
     if (!matchMedia('(pointer: coarse)').matches) this.#field.focus(); // on a phone the keyboard would cover what one came to read
   }
 
   /** Who is not in a topic, or only observes it, can not write there. */
   #renderRole() {
-    const topic = this.#session.topics.find(this.#room.topic);
-    const outside = topic?.role === '';
-    byId('join-topic').hidden = !outside;
-    byId('compose-form').hidden = outside || topic?.role === 'observer';
+    const { topics } = this.#session;
+    const topic = topics.find(this.#room.topic);
+    const role = topic?.role ?? (topics.loaded ? 'none' : 'member'); // before anything is known one may write
+    const wasHidden = this.#form.hidden;
+    byId('join-topic').hidden = role !== '';
+    byId('observing').hidden = role !== 'observer';
+    this.#form.hidden = role === '' || role === 'observer' || role === 'none';
+    if (wasHidden && !this.#form.hidden) this.#fit();
   }
 
   async #join() {
-    await this.#session.topics.join(this.#room.topic).catch(({ message }) => this.#say(message));
-    this.#field.focus();
+    const error = byId('join-topic-error');
+    error.hidden = true;
+    try {
+      await this.#session.topics.join(this.#room.topic);
+      this.#field.focus();
+    } catch ({ message }) {
+      error.textContent = message;
+      error.hidden = false;
+    }
   }
 
   #key(event) {
@@ -103,11 +113,12 @@ export class Composer {
     event.preventDefault();
     const text = this.#field.value.replace(/\s+$/, '');
     this.#field.focus();
-    if (!text) return;
+    if (isBlank(text)) return this.#say(text ? 'There is nothing to be seen in this message.' : '');
     const problem = this.#room.send({ text, replyTo: this.#replyTo, mentions: this.#mentionsIn(text) });
     this.#say(problem);
     if (problem) return;
     this.#replyTo = '';
+    this.#offer(null);
     this.#fill('');
     this.#keep();
     this.#renderReply();
@@ -147,10 +158,8 @@ export class Composer {
     const code = value.slice(start, end).trimEnd();
     const fence = '`'.repeat(Math.max(3, ...Array.from(code.matchAll(/`{3,}/g), ([ticks]) => ticks.length + 1)));
     const before = start === 0 || value[start - 1] === '\n' ? '' : '\n';
-    this.#field.setRangeText(`${before}${fence}\n${code}\n${fence}\n`, start, end, 'end');
     this.#offer(null);
-    this.#field.dispatchEvent(new Event('input', { bubbles: true }));
-    this.#field.focus();
+    replaceRange(this.#field, start, end, `${before}${fence}\n${code}\n${fence}\n`);
   }
 
   #reply(id) {
@@ -182,7 +191,7 @@ export class Composer {
   #fit() {
     this.#field.style.height = 'auto';
     this.#field.style.height = `${this.#field.scrollHeight}px`;
-    this.#button.disabled = this.#field.value.trim() === '';
+    this.#button.disabled = isBlank(this.#field.value);
   }
 
   #say(sentence) {

@@ -55,7 +55,7 @@ export const ICONS = {
   copy: 'M7 7V4.5h8.5V13H13M4.5 7H13v8.5H4.5z',
   seen: 'm2.5 10.5 3.5 3.5 7-8M9.5 13.5l.5.5 7-8',
   locked: 'M5 9h10v7.5H5zM7 9V6.5a3 3 0 0 1 6 0V9',
-  unlocked: 'M5 9h10v7.5H5zM7 9V6.5a3 3 0 0 1 5.7-1.3',
+  readable: 'M1.5 10S5 4.5 10 4.5 18.5 10 18.5 10 15 15.5 10 15.5 1.5 10 1.5 10zM7.5 10a2.5 2.5 0 1 0 5 0 2.5 2.5 0 1 0-5 0',
 };
 
 /** A button that shows a picture and says what it does. */
@@ -110,4 +110,20 @@ export async function copyText(text) {
   } catch {
     return false;
   }
+}
+
+/**
+ * Replaces a part of what is written in a field so that it can be undone. The
+ * command is deprecated and without a successor; where it fails, undoing is lost.
+ * @param {HTMLTextAreaElement} field gets the focus
+ * @param {number} start
+ * @param {number} end
+ * @param {string} text
+ */
+export function replaceRange(field, start, end, text) {
+  field.focus();
+  field.setSelectionRange(start, end);
+  if (document.execCommand('insertText', false, text)) return;
+  field.setRangeText(text, start, end, 'end');
+  field.dispatchEvent(new Event('input', { bubbles: true }));
 }

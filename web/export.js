@@ -24,22 +24,27 @@ export async function exportTopic({ request, identity }, topic, format, onProgre
   let count = 0;
   for (let beforeId; ;) {
     const { messages } = await request('topic_history', { topic, limit: PAGE, beforeId });
-    pages.push(messages.map((message) => entry(message, fromWire(message, identity))).reverse());
+    pages.push(messages.reverse());
     count += messages.length;
     onProgress(count);
     if (messages.length < PAGE) break;
-    beforeId = messages.at(-1).id;
+    beforeId = messages[0].id;
   }
-  const text = head(topic) + pages.reverse().flat().join('');
+  const all = pages.reverse().flat();
+  const authors = new Map(all.map(({ id, senderName }) => [id, senderName]));
+  const text = head(topic) + all.map((message) => entry(message, fromWire(message, identity), authors)).join('');
   download(`${identity.meshSlug}-${topic}.${extension}`, new Blob([text], { type }));
   return count;
 }
 
-function asMarkdown(entry, { author, text, note, at }) {
-  const reply = entry.replyToId ? ' (a reply)' : '';
+/** A text is quoted: nothing that somebody writes can pass for a message of somebody else. */
+function asMarkdown({ replyToId }, { author, text, note, at }, authors) {
+  const reply = replyToId ? ` in reply to ${authors.has(replyToId) ? escaped(authors.get(replyToId)) : 'an earlier message'}` : '';
   const body = note === 'sealed' ? '*This message is encrypted.*' : text;
-  return `\n**${author.name.replace(/[\\`*_[\]<>]/g, '\\$&')}**, ${new Date(at).toISOString()}${reply}\n\n${body}\n`;
+  return `\n**${escaped(author.name)}**, ${new Date(at).toISOString()}${reply}\n\n${body.replace(/^/gm, '> ').replace(/ +$/gm, '')}\n`;
 }
+
+const escaped = (name) => name.replace(/[\\`*_[\]<>]/g, '\\$&');
 
 /** What the broker has, and the text instead of its base64, if it is one. */
 function asJson({ nonce, ciphertext, ...entry }, { text, note }) {

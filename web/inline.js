@@ -263,13 +263,26 @@ function safeUrl(address) {
 }
 
 /** A link that says where it leads, unless its text does. */
-function link({ href }, label, title) {
+function link({ href, hostname }, label, title) {
   // A direction of its own keeps the text around from turning the address round.
   const element = fill(h('a', { href, target: '_blank', rel: 'noopener noreferrer', dir: 'auto' }), label);
   const shown = element.textContent;
   if (!shown.trim()) element.append(href);
-  else if (title || (shown !== href && `${shown}/` !== href)) element.title = title ? `${href}\n${title}` : href;
+  else if (pretends(shown, hostname)) element.append(` (${hostname})`);
+  if (title || (shown.trim() && shown !== href && `${shown}/` !== href)) element.title = title ? `${href}\n${title}` : href;
   return element;
+}
+
+/** What an address may begin with in the eyes of a reader; README.md is none. */
+const ADDRESS = /^\s*(?:https?:\/\/(?<named>[^\s/:?#]+)|(?<bare>(?:[\p{L}\p{N}-]+\.)+(?:com|org|net|edu|gov|io|dev|app|ai|co))(?![\p{L}\p{N}.-]))/iu;
+
+/** Whether a text looks like an address of another place than the one it leads to. */
+function pretends(shown, hostname) {
+  const { named, bare } = ADDRESS.exec(shown)?.groups ?? {};
+  const host = named ?? bare;
+  if (!host) return false;
+  const real = host.includes('@') ? '' : safeUrl(`https://${host}`)?.hostname; // as the browser writes it, too
+  return real?.replace(/^www\./, '') !== hostname.replace(/^www\./, '');
 }
 
 /** Leaves out punctuation that ends the sentence and not the address; one pass, whatever is sent. */

@@ -11,7 +11,7 @@ import { showJoin, showWelcome } from './screens.js';
  */
 export async function join(newest, enter) {
   const use = (invite) => useInvite(invite, enter);
-  if (location.pathname === '/') return showWelcome(use);
+  if (location.pathname === '/') return showWelcome(use, '', newest?.meshSlug);
   try {
     await use(findInvite(location.pathname) ?? {});
   } catch (problem) {

@@ -1,5 +1,13 @@
 /** The keys of the page, in one table: what they do and what the help says of them. */
 
+import { recall, remember } from './local.js';
+
+/** @returns {boolean} whether single letters are keys: who steers by voice may not want that (WCAG 2.1.4) */
+export const lettersAreKeys = () => recall('letters') !== 'off';
+
+/** @param {boolean} on */
+export const letLettersBeKeys = (on) => remember('letters', on ? '' : 'off');
+
 /**
  * @typedef {Object} Key
  * @property {string} shown what the help calls it, keys between spaces
@@ -11,6 +19,7 @@
 const apple = /Mac|iP(hone|ad)/.test(navigator.platform);
 const withCommand = ({ ctrlKey, metaKey }) => (apple ? metaKey : ctrlKey);
 const plain = ({ ctrlKey, metaKey, altKey }) => !ctrlKey && !metaKey && !altKey;
+const isCharacter = (event) => plain(event) && event.key.length === 1;
 
 /**
  * @param {Object<string, () => boolean|void>} act what to do, by name
@@ -38,7 +47,7 @@ export function listenToKeys(act) {
     if (event.defaultPrevented || document.querySelector('dialog[open]')) return;
     // A letter is text where one writes, and a command everywhere else.
     const writing = event.target.closest?.('input, textarea, select') && plain(event) && event.key !== 'Escape';
-    const key = !writing && table.find(({ is }) => is(event));
+    const key = !writing && (lettersAreKeys() || !isCharacter(event)) && table.find(({ is }) => is(event));
     if (key && key.run() !== false) event.preventDefault();
   });
 }

@@ -18,24 +18,65 @@ export function remember(key, value) {
   }
 }
 
-/** Something unfinished, by its key: what is being written, and to what it replies. */
+/**
+ * Something unfinished: what is being written, and to what it replies. Each tab has
+ * its own, also after a reload; a new tab begins with what was written last in any.
+ */
 export class Draft {
   #key;
+  #draft;
 
   /** @param {string} scope mesh id and topic */
   constructor(scope) {
     this.#key = `writing/${scope}`;
+    const kept = sessionStorage.getItem(PREFIX + this.#key) ?? recall(this.#key);
+    this.#draft = kept ? JSON.parse(kept) : { text: '', replyTo: '' };
   }
 
   /** @returns {{text: string, replyTo: string}} */
   read() {
-    const kept = recall(this.#key);
-    return kept ? JSON.parse(kept) : { text: '', replyTo: '' };
+    return this.#draft;
   }
 
   /** @param {{text: string, replyTo: string}} draft */
   write({ text, replyTo }) {
-    remember(this.#key, text || replyTo ? JSON.stringify({ text, replyTo }) : '');
+    this.#draft = { text, replyTo };
+    const kept = JSON.stringify(this.#draft);
+    remember(this.#key, text || replyTo ? kept : '');
+    try {
+      sessionStorage.setItem(PREFIX + this.#key, kept);
+    } catch {
+      // Full: it lives as long as the page.
+    }
+  }
+}
+
+const MOST_KEPT = 30; // messages
+const LARGEST_KEPT = 8_000; // characters of one
+
+/**
+ * Messages that were pushed to this member and are in no history: what was sent to
+ * it, to a group or to everyone. The broker forgets them once they are acked.
+ */
+export class Keepsakes {
+  #key;
+
+  /** @param {string} scope mesh id and topic where they are shown */
+  constructor(scope) {
+    this.#key = `kept/${scope}`;
+  }
+
+  /** @returns {Object[]} pushes, oldest first */
+  list() {
+    return JSON.parse(recall(this.#key) || '[]');
+  }
+
+  /** @param {Object} push */
+  add({ messageId, senderPubkey, senderMemberId, senderName, senderPeerType, ciphertext, bodyVersion, createdAt }) {
+    const others = this.list().filter((kept) => kept.messageId !== messageId);
+    if (ciphertext.length > LARGEST_KEPT) return;
+    const push = { messageId, senderPubkey, senderMemberId, senderName, senderPeerType, ciphertext, bodyVersion, createdAt };
+    remember(this.#key, JSON.stringify([...others, push].slice(-MOST_KEPT)));
   }
 }
 

@@ -1,11 +1,12 @@
 /** Dialogs for who runs the mesh: inviting, and members, invites and the mesh itself. */
 
 import { choice, confirm, dialogForm, field, openDialog } from './dialog.js';
-import { copyText, h, svg } from './dom.js';
+import { arrange, copyText, h, svg } from './dom.js';
 import { ago, avatar, fingerprint, fullTime, moment, plural } from './text.js';
 
 const HOUR = 3600; // s
 const TERMS = [[`${24 * HOUR}`, 'a day'], [`${7 * 24 * HOUR}`, 'a week'], [`${30 * 24 * HOUR}`, '30 days'], [`${HOUR}`, 'an hour']];
+const MOST_USES = 1000; // of one invite
 const COPIED_FOR = 2_000; // ms a button tells what it did
 const MARGIN = 4; // modules of white around a QR code; the standard asks for 4
 
@@ -15,22 +16,30 @@ export function invite(session) {
   const body = dialog.querySelector('.dialog-body');
   body.append(dialogForm('Make the invite', async (data) => {
     const made = await session.mesh.invite({
-      role: data.get('role'), uses: Number(data.get('uses')) || 1, ttlSeconds: Number(data.get('ttl')), label: data.get('label').trim(),
+      role: data.get('role'), uses: usesIn(data.get('uses')), ttlSeconds: Number(data.get('ttl')), label: data.get('label').trim(),
     });
     body.replaceChildren(...showInvite(session, made, dialog));
   },
   h('div', { className: 'fields' },
-    field('How many may join', h('input', { name: 'uses', type: 'number', min: 1, max: 1000, value: 1, inputMode: 'numeric', autofocus: true })),
+    field('How many may join', h('input', { name: 'uses', type: 'number', min: 1, max: MOST_USES, value: 1, inputMode: 'numeric', autofocus: true })),
     field('Valid for', choice('ttl', TERMS, `${24 * HOUR}`)),
     field('As', choice('role', [['member', 'members'], ['admin', 'admins, who can do what you see here']]))),
   field('What for', h('input', { name: 'label', maxLength: 64, autocomplete: 'off', placeholder: 'a note to yourself' }))));
+}
+
+function usesIn(typed) {
+  const uses = Number(typed);
+  if (Number.isInteger(uses) && uses >= 1 && uses <= MOST_USES) return uses;
+  throw new Error(`An invite works for 1 to ${MOST_USES} guests.`);
 }
 
 /** An invite to be handed out: what each kind of guest needs, and who has come. */
 function showInvite(session, made, dialog) {
   const joined = h('p', { className: 'joined', role: 'status' });
   watch(session, made, joined, dialog);
+  const isLocal = /^(localhost|127\.|\[::1\])/.test(new URL(made.shortLink).host);
   return [
+    isLocal ? h('p', { className: 'warning' }, 'This link leads to this machine only. For guests on other machines, whoever runs meshbox has to start it with ', h('code', {}, '--public-url'), ' and the address they reach it at.') : '',
     h('p', {}, `It works ${made.maxUses === 1 ? 'once' : plural(made.maxUses, 'time')}, until ${moment(Date.parse(made.expiresAt))}. Who has the link can join: send it only to whom it is for.`),
     h('div', { className: 'ways' },
       h('div', {},
@@ -87,13 +96,13 @@ function refreshing(session, events, look, dialog) {
 
 /** @param {import('./session.js').Session} session */
 export function manage(session) {
-  const members = h('div', {}, h('p', { className: 'hint' }, 'Loading…'));
-  const invites = h('div', {}, h('p', { className: 'hint' }, 'Loading…'));
+  const members = new Table(['Name', 'Role', 'Last seen', 'Fingerprint', '']);
+  const invites = new Table(['For', 'Role', 'Used', 'Until', '']);
   const error = h('p', { className: 'error', role: 'alert', hidden: true });
   const dialog = openDialog({ title: `Manage ${session.identity.meshSlug}`, className: 'manage' },
     error,
-    h('section', {}, h('h3', {}, 'Members'), members),
-    h('section', {}, h('h3', {}, 'Invites that still work'), invites),
+    h('section', {}, h('h3', {}, 'Members'), members.element),
+    h('section', {}, h('h3', {}, 'Invites that still work'), invites.element),
     h('section', {}, h('h3', {}, 'The mesh'), renameForm(session)));
   const act = (task) => task().then(() => { error.hidden = true; }, ({ message }) => {
     error.textContent = message;
@@ -101,24 +110,28 @@ export function manage(session) {
     error.scrollIntoView({ block: 'nearest' });
   });
   refreshing(session, ['members', 'peers'], async () => {
-    members.replaceChildren(memberTable(session, await session.mesh.members(), act));
+    members.show(await session.mesh.members(), ({ pubkey }) => pubkey, (member) => memberCells(session, member, act));
   }, dialog);
   refreshing(session, ['invites'], async () => {
-    invites.replaceChildren(inviteTable(session, (await session.mesh.invites()).filter(({ state }) => state === 'open'), act));
+    const open = (await session.mesh.invites()).filter(({ state }) => state === 'open');
+    invites.show(open, ({ id }) => id, (one) => inviteCells(session, one, act));
+  }, dialog);
+  refreshing(session, ['mesh'], async () => {
+    dialog.querySelector('h2').textContent = `Manage ${session.identity.meshSlug}`;
   }, dialog);
 }
 
-function memberTable(session, members, act) {
-  return table(['Name', 'Role', 'Last seen', 'Fingerprint', ''], members.map((member) => {
-    const { pubkey, displayName, role, joinedAt, lastSeenAt, online, revokedAt } = member;
-    const seen = revokedAt ? `revoked ${ago(Date.parse(revokedAt))}` : online ? 'here now' : lastSeenAt ? ago(Date.parse(lastSeenAt)) : 'never';
-    return h('tr', { className: revokedAt ? 'revoked' : '' },
-      cell('Name', h('span', { className: 'who' }, avatar({ key: pubkey, name: displayName, type: session.roster.typeOf({ key: pubkey }) }), h('bdi', {}, displayName))),
-      cell('Role', role),
-      cell('Last seen', h('span', { title: `joined ${fullTime(Date.parse(joinedAt))}` }, seen)),
-      cell('Fingerprint', h('code', { title: pubkey }, fingerprint(pubkey))),
-      cell('', memberAction(session, member, act)));
-  }));
+function memberCells(session, member, act) {
+  const { pubkey, displayName, role, joinedAt, lastSeenAt, online, revokedAt } = member;
+  const seen = revokedAt ? `revoked ${ago(Date.parse(revokedAt))}` : online ? 'here now' : lastSeenAt ? ago(Date.parse(lastSeenAt)) : 'never';
+  const shade = revokedAt ? 'revoked' : '';
+  return [
+    h('span', { className: `who ${shade}` }, avatar({ key: pubkey, name: displayName, type: session.roster.typeOf({ key: pubkey }) }), h('bdi', {}, displayName)),
+    h('span', { className: shade }, role),
+    h('span', { className: shade, title: `joined ${fullTime(Date.parse(joinedAt))}` }, seen),
+    h('code', { title: pubkey }, fingerprint(pubkey)),
+    memberAction(session, member, act),
+  ];
 }
 
 function memberAction(session, member, act) {
@@ -132,22 +145,19 @@ function memberAction(session, member, act) {
   });
 }
 
-function inviteTable(session, invites, act) {
-  if (!invites.length) return h('p', { className: 'hint' }, 'There are none.');
-  return table(['For', 'Role', 'Used', 'Until', ''], invites.map((one) => {
-    const name = one.label || one.code;
-    return h('tr', {},
-      cell('For', h('bdi', {}, name)),
-      cell('Role', one.role),
-      cell('Used', `${one.uses} of ${one.maxUses}`),
-      cell('Until', moment(Date.parse(one.expiresAt))),
-      cell('', h('span', { className: 'buttons' },
-        rowButton('Show', name, () => {
-          const dialog = openDialog({ title: 'Invite', className: 'invite' });
-          dialog.querySelector('.dialog-body').append(...showInvite(session, one, dialog));
-        }),
-        rowButton('Withdraw', name, () => act(() => session.mesh.withdraw(one.id))))));
-  }));
+function inviteCells(session, one, act) {
+  const name = one.label || one.code;
+  const show = () => {
+    const dialog = openDialog({ title: 'Invite', className: 'invite' });
+    dialog.querySelector('.dialog-body').append(...showInvite(session, one, dialog));
+  };
+  return [
+    h('bdi', {}, name),
+    one.role,
+    `${one.uses} of ${one.maxUses}`,
+    moment(Date.parse(one.expiresAt)),
+    h('span', { className: 'buttons' }, rowButton('Show', name, show), rowButton('Withdraw', name, () => act(() => session.mesh.withdraw(one.id)))),
+  ];
 }
 
 function renameForm(session) {
@@ -159,11 +169,43 @@ function renameForm(session) {
   return form;
 }
 
-function table(heads, rows) {
-  return h('table', {}, h('thead', {}, h('tr', {}, ...heads.map((head) => (head ? h('th', { scope: 'col' }, head) : h('td', {}))))), h('tbody', {}, ...rows));
-}
+/** A table that may change while somebody uses it: a row stays where it is as long as nothing is new in it. */
+class Table {
+  element = h('div', {}, h('p', { className: 'hint' }, 'Loading…'));
 
-/** On a phone each row is a card, and its cells say what they are. */
-const cell = (head, content) => h('td', { dataset: { head } }, content);
+  #heads;
+  #body = h('tbody');
+  #table;
+  #rows = new Map(); // key → row
+
+  /** @param {string[]} heads of the columns, '' for none */
+  constructor(heads) {
+    this.#heads = heads;
+    this.#table = h('table', {}, h('thead', {}, h('tr', {}, ...heads.map((head) => (head ? h('th', { scope: 'col' }, head) : h('td', {}))))), this.#body);
+  }
+
+  /**
+   * @template T
+   * @param {T[]} entries
+   * @param {(entry: T) => string} keyOf
+   * @param {(entry: T) => (Node|string)[]} cellsOf
+   */
+  show(entries, keyOf, cellsOf) {
+    const rows = entries.map((entry) => this.#row(keyOf(entry), JSON.stringify(entry), () => cellsOf(entry)));
+    this.#rows = new Map(rows.map((row) => [row.key, row]));
+    arrange(this.#body, rows);
+    arrange(this.element, [rows.length ? this.#table : h('p', { className: 'hint' }, 'There are none.')]);
+  }
+
+  #row(key, version, cells) {
+    const row = this.#rows.get(key) ?? Object.assign(h('tr'), { key });
+    if (row.version !== version) {
+      row.version = version;
+      // On a phone each row is a card, and its cells say what they are.
+      row.replaceChildren(...cells().map((content, column) => h('td', { dataset: { head: this.#heads[column] } }, content)));
+    }
+    return row;
+  }
+}
 
 const rowButton = (text, of, onclick) => h('button', { type: 'button', className: 'plain', onclick, 'aria-label': `${text} ${of}` }, text);

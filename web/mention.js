@@ -27,3 +27,41 @@ function stands(name, text) {
   }
   return false;
 }
+
+/** All names that may stand behind an @, ready to be found in a text that is rendered. */
+export class NameIndex {
+  version = 1; // changes with the names
+
+  #me = '';
+  #list = '';
+  #byFirstWord = new Map(); // lower-cased names, the longest first
+
+  /**
+   * @param {string[]} names
+   * @param {string} me which of them is one's own
+   */
+  learn(names, me) {
+    const list = JSON.stringify([names, me]);
+    if (list === this.#list) return;
+    this.#list = list;
+    this.version++;
+    this.#me = me.toLowerCase();
+    const lower = names.map((name) => name.toLowerCase()).sort((a, b) => b.length - a.length);
+    this.#byFirstWord = Map.groupBy(lower, firstWord);
+  }
+
+  /**
+   * Says whether an @name in a text is somebody's; see Mention in inline.js.
+   * @param {string} name
+   * @param {string} after what comes behind it: names may have more than one word
+   * @returns {{className: string, more: string}|null}
+   */
+  find(name, after) {
+    const said = (name + after).toLowerCase();
+    const found = this.#byFirstWord.get(firstWord(name.toLowerCase()))?.find((known) => said.startsWith(known)
+      && !/^[\p{L}\p{N}]/u.test(said.slice(known.length)) && known.length >= name.length);
+    return found ? { className: found === this.#me ? 'me' : '', more: after.slice(0, found.length - name.length) } : null;
+  }
+}
+
+const firstWord = (name) => name.split(/[^\p{L}\p{N}._-]/u)[0];

@@ -28,7 +28,7 @@
  * @property {string|null} revokedAt
  */
 
-/** Events: `members`, `invites`, `peers` (what was returned is no longer so). */
+/** Events: `members`, `invites`, `peers`, `mesh` (what was returned is no longer so). */
 export class Mesh extends EventTarget {
   #request;
 

@@ -37,6 +37,9 @@ export const MAX_TEXT_BYTES = 48_000;
  */
 export const isOfTopic = ({ id, note }) => id !== '' && note !== 'outside' && note !== 'direct';
 
+/** @param {string} text @returns {boolean} whether there is nothing to be seen of it */
+export const isBlank = (text) => !/[\p{L}\p{N}\p{P}\p{S}]/u.test(text);
+
 /** @param {string} text @returns {number} bytes in UTF-8 */
 export const byteLength = (text) => new TextEncoder().encode(text).length;
 

@@ -2,18 +2,19 @@
 
 import { MessageActions } from './actions.js';
 import { byId, Cursor, h } from './dom.js';
-import { mentioned } from './mention.js';
+import { mentioned, NameIndex } from './mention.js';
 import { isOfTopic } from './message.js';
 import { ReceiptWindow } from './receipt.js';
 import { setRoute } from './route.js';
 import { makeRow, updateRow } from './row.js';
+import { SpokenMessages } from './spoken.js';
 import { dayKey, dayLabel, plural } from './text.js';
+import { MOST_UNREAD } from './topics.js';
 
 const GROUP_SPAN = 5 * 60_000; // ms within which messages of one author are one group
 const AT_BOTTOM = 48; // px from the end that still count as the end
 const READ_AHEAD = 800; // px from either end at which more is fetched
 const RETRY = 2_000; // ms after more could not be fetched
-const BULK = 10; // more new rows than this are history, which a screen reader should not recite
 const MOVING = 3_000; // ms after a touch or a turn of the wheel in which the messages may still be moving
 const FLASH = 2_400; // ms that a message somebody went to stands out
 
@@ -25,19 +26,28 @@ export class MessageLog {
   #jump = byId('jump');
   #rows = new Map(); // message → its row, which carries its day and that day's divider
   #newLine = h('div', { className: 'divider new', role: 'separator' }, h('span', {}, 'New'));
+  #notice = h('p', { className: 'notice', role: 'status', hidden: true });
+  #noticeTimer = 0;
   #receipts;
   #actions;
+  #spoken = new SpokenMessages();
   #onReply;
+  #looking = isLooking();
   #pinned = true; // follow the newest message
-  #placed = false; // the reader's first place in this topic was found
+  #placed = false; // the reader's first place in this topic, or after an absence, was found
   #seeking = ''; // id of the message to show, once it is there
+  #toLine = false; // what is to be shown is the "new" line behind it
   #lastTop = 0;
   #lastHeight = 0;
   #touched = 0; // when somebody last moved the messages, ms since the page began
   #dirty = false;
   #failed = 0; // Unix ms when more could not be fetched
-  #names = { list: '', version: 1, lower: new Map() };
-  #onChange = () => this.#invalidate();
+  #names = new NameIndex();
+  #onRoom = {
+    change: () => this.#invalidate(),
+    missed: () => this.#welcomeBack(),
+    came: ({ detail }) => this.#looking && this.#spoken.say(detail),
+  };
 
   /**
    * @param {import('./session.js').Session} session
@@ -53,11 +63,16 @@ export class MessageLog {
       explain: (anchor, id) => this.#receipts.open(anchor, id),
       topic: () => this.#room.topic,
     });
+    this.#scroller.append(this.#notice);
     session.roster.addEventListener('change', () => this.#learnNames());
     session.addEventListener('identity', () => this.#learnNames());
     session.addEventListener('room', () => this.#enter(session.room));
-    session.connection.addEventListener('status', this.#onChange);
+    session.topics.addEventListener('change', () => this.#invalidate());
+    session.connection.addEventListener('status', () => this.#invalidate());
+    session.connection.addEventListener('hello', () => this.#seeking && this.#seek(this.#seeking, this.#toLine));
     this.#wireScroller();
+    for (const type of ['focus', 'blur']) window.addEventListener(type, () => this.#look());
+    document.addEventListener('visibilitychange', () => this.#look());
     this.#enter(session.room);
   }
 
@@ -76,7 +91,6 @@ export class MessageLog {
     };
     byId('older').onclick = () => this.#loadMore('older');
     byId('newer').onclick = () => this.#loadMore('newer');
-    document.addEventListener('visibilitychange', this.#onChange);
     // Rows get their real height late (content-visibility), and the keyboard of a
     // phone or a growing composer takes room away: stay at the end all the while.
     const sizes = new ResizeObserver(() => this.#stay());
@@ -86,13 +100,17 @@ export class MessageLog {
 
   /** Shows another topic from its newest message, or from the first unread one. */
   #enter(room) {
-    this.#room?.removeEventListener('change', this.#onChange);
+    for (const [type, listener] of Object.entries(this.#onRoom)) {
+      this.#room?.removeEventListener(type, listener);
+      room.addEventListener(type, listener);
+    }
     this.#room?.goToLatest();
     this.#room = room;
-    room.addEventListener('change', this.#onChange);
     this.#rows.clear();
     this.#list.replaceChildren();
     this.#receipts.close();
+    this.#spoken.forget();
+    this.#notice.hidden = true;
     this.#pinned = room.atLatest;
     this.#placed = false;
     this.#seeking = '';
@@ -110,20 +128,44 @@ export class MessageLog {
   }
 
   /**
-   * Shows one message and marks it for a moment.
+   * Shows one message and marks it for a moment; without a connection as soon as
+   * there is one.
    * @param {string} id
    */
-  async show(id) {
+  show(id) {
+    return this.#seek(id, false);
+  }
+
+  /** @param {boolean} toLine not to the message itself, but to what was not read since */
+  async #seek(id, toLine) {
     this.#pinned = false;
     this.#placed = true;
     this.#seeking = id;
+    this.#toLine = toLine;
     try {
-      if (await this.#room.goTo(id)) return this.#render();
-      this.say('This message is not in this topic.');
+      const found = await this.#room.goTo(id);
+      if (this.#seeking !== id) return; // somebody has gone elsewhere since
+      if (found) return this.#render();
+      if (!toLine) this.say('This message is not in this topic.');
     } catch (error) {
-      this.say(error.passing ? 'The message comes with the connection; try again then.' : error.message);
+      if (this.#seeking !== id || error.passing) return;
+      this.say(error.message);
     }
     this.#seeking = '';
+    if (this.#room.atLatest) this.follow();
+  }
+
+  /** Whether somebody is looking may have changed; who comes back goes on where it was left. */
+  #look() {
+    const before = this.#looking;
+    this.#looking = isLooking();
+    if (this.#looking && !before && this.#room.hasUnread) this.#welcomeBack();
+    this.#invalidate();
+  }
+
+  /** What came meanwhile is not read because it is there: go to where it begins. */
+  #welcomeBack() {
+    if (this.#pinned) this.#placed = false;
   }
 
   /** Moves the focus to the newest message on the screen. */
@@ -137,17 +179,19 @@ export class MessageLog {
     if (message) this.#onReply(message);
   }
 
-  /** @param {string} sentence to be shown over the messages for a moment */
-  say(sentence) {
-    const notice = h('p', { className: 'notice', role: 'status' }, sentence);
-    this.#scroller.append(notice);
-    setTimeout(() => notice.remove(), 2 * FLASH);
+  /**
+   * @param {string} sentence to be shown over the messages for a moment
+   * @param {boolean} [stays] until one goes elsewhere
+   */
+  say(sentence, stays = false) {
+    this.#notice.textContent = sentence;
+    this.#notice.hidden = false;
+    clearTimeout(this.#noticeTimer);
+    if (!stays) this.#noticeTimer = setTimeout(() => { this.#notice.hidden = true; }, 2 * FLASH);
   }
 
   #learnNames() {
-    const all = this.#session.roster.names;
-    const list = JSON.stringify([all, this.#session.identity.displayName]);
-    if (list !== this.#names.list) this.#names = { list, version: this.#names.version + 1, lower: byFirstWord(all) };
+    this.#names.learn(this.#session.roster.names, this.#session.identity.displayName);
     this.#invalidate();
   }
 
@@ -172,15 +216,19 @@ export class MessageLog {
     this.#readAhead();
   }
 
-  /** The reader's place: the message asked for; on entering, the first unread one; else as it was. */
+  /** The reader's place: the message asked for; on coming, the first unread one; else as it was. */
   #findPlace() {
     if (this.#seeking) return this.#reach(this.#seeking);
-    if (this.#placed || !this.#room.loaded) return;
+    if (this.#placed || !this.#room.loaded || !this.#session.topics.loaded) return;
     this.#placed = true;
-    const first = this.#rows.get(this.#room.unreadFrom);
-    if (!first || !this.#pinned) return;
+    if (!this.#room.hasUnread) return;
+    if (this.#rows.has(this.#room.unreadFrom)) this.#goToNewLine();
+    else if (this.#room.readUpTo) this.#seek(this.#room.readUpTo, true); // further back than what is loaded
+  }
+
+  #goToNewLine() {
     this.#newLine.scrollIntoView({ block: 'start' });
-    this.#pinned = this.#toEnd() < AT_BOTTOM;
+    this.#pinned = this.#room.atLatest && this.#toEnd() < AT_BOTTOM;
     this.#lastTop = this.#scroller.scrollTop;
   }
 
@@ -188,7 +236,9 @@ export class MessageLog {
     const row = this.#list.querySelector(`[data-message-id="${CSS.escape(id)}"]`);
     if (!row) return;
     this.#seeking = '';
+    if (this.#toLine && this.#rows.has(this.#room.unreadFrom)) return this.#goToNewLine();
     row.scrollIntoView({ block: 'center' });
+    if (this.#toLine) return;
     // Rows above have their real height only now.
     requestAnimationFrame(() => row.scrollIntoView({ block: 'center' }));
     row.focus({ preventScroll: true });
@@ -200,7 +250,6 @@ export class MessageLog {
     const { messages, unreadFrom } = this.#room;
     const current = new Set(messages);
     for (const message of this.#rows.keys()) if (!current.has(message)) this.#removeRow(message);
-    this.#scroller.ariaLive = messages.length - this.#rows.size > BULK ? 'off' : 'polite';
     if (this.#newLine.nextSibling !== this.#rows.get(unreadFrom)) this.#newLine.remove();
     const cursor = new Cursor(this.#list);
     const newestOwn = messages.findLast(({ own, state }) => own && state === 'sent');
@@ -234,26 +283,16 @@ export class MessageLog {
     updateRow(row, message, {
       grouped,
       type: roster.typeOf(message.author),
-      online: connection.online,
-      mention: (name, after) => this.#mention(name, after),
+      phase: connection.status.phase,
+      mention: (name, after) => this.#names.find(name, after),
       names: this.#names.version,
-      mentioned: !message.own && mentioned(message.text, [identity.displayName]).length > 0,
+      mentioned: !message.own && isNamedIn(row, message.text, identity.displayName),
       parent: room.parentOf(message),
       receipt: isNewestOwn ? room.receiptOf(message) ?? null : null,
       retry: () => room.retry(message),
       discard: () => room.discard(message),
       explain: (anchor) => this.#receipts.open(anchor, message.id),
     });
-  }
-
-  /** Whether an @name in a text is somebody's; names may have more than one word. */
-  #mention(name, after) {
-    const said = (name + after).toLowerCase();
-    const found = this.#names.lower.get(name.toLowerCase().split(/[^\p{L}\p{N}._-]/u)[0])?.find((known) => said.startsWith(known)
-      && !/^[\p{L}\p{N}]/u.test(said.slice(known.length)) && known.length >= name.length);
-    if (!found) return null;
-    const me = found === this.#session.identity.displayName.toLowerCase();
-    return { className: me ? 'me' : '', more: after.slice(0, found.length - name.length) };
   }
 
   #removeRow(message) {
@@ -286,10 +325,11 @@ export class MessageLog {
   }
 
   #renderJump() {
-    const { unread, atLatest } = this.#room;
+    const { atLatest, topic } = this.#room;
+    const unread = this.#session.topics.find(topic)?.unread ?? 0;
     const far = this.#toEnd() > this.#scroller.clientHeight;
     const hidden = (this.#pinned && atLatest) || !(unread || far || !atLatest);
-    const text = unread ? `${plural(unread, 'new message')} ↓` : 'Jump to latest ↓';
+    const text = unread >= MOST_UNREAD ? `${MOST_UNREAD.toLocaleString('en')}+ new messages ↓` : unread ? `${plural(unread, 'new message')} ↓` : 'Jump to latest ↓';
     // Setting what is so already would have the page laid out anew, with every turn of the wheel.
     if (this.#jump.hidden !== hidden) this.#jump.hidden = hidden;
     if (this.#jump.textContent !== text) this.#jump.textContent = text;
@@ -341,7 +381,8 @@ export class MessageLog {
   }
 
   #updateReading() {
-    this.#session.setReading(this.#placed && this.#pinned && this.#room.atLatest && document.visibilityState === 'visible');
+    const following = this.#pinned && this.#room.atLatest;
+    this.#session.setReading(this.#placed && following && this.#looking, following);
   }
 
   /** The first row on the screen and where it is: rows above it may come and go. */
@@ -366,10 +407,12 @@ function edge(button, shown, text, loading) {
   button.textContent = text;
 }
 
-/** Lower-cased names by their first word, longest first. */
-function byFirstWord(names) {
-  const lower = names.map((name) => name.toLowerCase()).sort((a, b) => b.length - a.length);
-  return Map.groupBy(lower, (name) => name.split(/[^\p{L}\p{N}._-]/u)[0]);
+const isLooking = () => document.visibilityState === 'visible' && document.hasFocus();
+
+/** Whether a text names somebody; found out once, as every row is visited whenever anything changes. */
+function isNamedIn(row, text, name) {
+  if (row.namesWhom !== name) [row.namesWhom, row.namesMe] = [name, mentioned(text, [name]).length > 0];
+  return row.namesMe;
 }
 
 /** Whether a message goes on in the group of the one before. */

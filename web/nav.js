@@ -4,9 +4,13 @@ import { arrange, byId, h, icon, ICONS } from './dom.js';
 import { route } from './route.js';
 import { badgeCount, plural } from './text.js';
 
+const FEW = 10; // topics one is not in that are listed unasked
+
 export class TopicList {
   #topics;
   #rows = new Map(); // topic name → its list item
+  #others = byId('other-topics');
+  #shown = ''; // topic that was scrolled to
 
   /**
    * @param {import('./session.js').Session} session
@@ -28,12 +32,33 @@ export class TopicList {
   }
 
   #render() {
-    const { list } = this.#topics;
-    arrange(byId('topics'), list.map((topic) => this.#row(topic)));
+    const { list, joined, current } = this.#topics;
+    const others = list.filter(({ role }) => !role);
+    arrange(byId('topics'), joined.map((topic) => this.#row(topic)));
+    arrange(this.#others.querySelector('ul'), others.map((topic) => this.#row(topic)));
+    if (this.#others.hidden && others.length <= FEW) this.#others.open = true;
+    this.#others.hidden = others.length === 0;
+    this.#others.querySelector('.people-count').textContent = others.length;
+    this.#showCurrent(current, others);
+    this.#renderElsewhere();
+  }
+
+  /** Once for each topic: who then scrolls away from it wants to see something else. */
+  #showCurrent(current, others) {
+    const row = this.#rows.get(current);
+    if (this.#shown === current || !row?.isConnected) return;
+    this.#shown = current;
+    if (others.some(({ name }) => name === current)) this.#others.open = true;
+    row.scrollIntoView({ block: 'nearest' });
+  }
+
+  /** On a phone the list is out of sight: the button that opens it tells what is in it. */
+  #renderElsewhere() {
     const { unread, mentions } = this.#topics.countsExcept(this.#topics.current);
     byId('elsewhere').hidden = unread === 0;
     byId('elsewhere').textContent = badgeCount(mentions || unread);
     byId('elsewhere').classList.toggle('strong', mentions > 0);
+    byId('sidebar-button').ariaLabel = ['Topics and people', unread ? plural(unread, 'new message') : '', mentions ? plural(mentions, 'mention') : ''].filter(Boolean).join(', ');
   }
 
   #row(topic) {

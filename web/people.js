@@ -15,11 +15,19 @@ export class PeopleList {
     away: h('details', { className: 'people-section' }, h('summary', {}, 'Away ', h('span', { className: 'people-count' })), h('ul', { role: 'list' })),
   };
 
-  /** @param {import('./roster.js').Roster} roster */
-  constructor(roster) {
+  /**
+   * @param {import('./roster.js').Roster} roster
+   * @param {import('./socket.js').Connection} connection
+   */
+  constructor(roster, connection) {
     this.#roster = roster;
-    byId('people').append(...Object.values(this.#sections));
+    const stale = h('p', { className: 'hint', hidden: true }, 'As it was when you were connected.');
+    byId('people').append(stale, ...Object.values(this.#sections));
     roster.addEventListener('change', () => this.#render());
+    connection.addEventListener('status', ({ detail: { phase, attempt } }) => {
+      stale.hidden = phase === 'online' || (phase === 'connecting' && attempt === 0);
+      byId('people').classList.toggle('stale', !stale.hidden);
+    });
     setInterval(() => this.#render(), REFRESH);
   }
 

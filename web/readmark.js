@@ -1,63 +1,62 @@
-/** How far one topic has been read, by the broker's word and since then. */
+/** How far one topic has been read: by the broker's word, and since then. */
 
 /** @typedef {import('./message.js').Message} Message */
 
 export class ReadMark {
-  /** @type {Message|null} the message the "new" line stands above */
-  line = null;
+  id = ''; // of the newest message that was read, '' for none
 
   #known = false; // otherwise nothing counts as unread: one is not in the topic
-  #id = ''; // of the newest message that was read, '' for none
+  #line = null; // id behind which the "new" line stands; null: there is none
 
   /**
    * Takes the broker's word. It may be older than what was read here since.
    * @param {string} id of the newest message that was read, '' for none
    * @param {Message[]} messages in order
    */
-  set(id, messages) {
-    const own = messages.findLastIndex((message) => message.id === this.#id);
-    if (this.#known && own >= 0 && own > messages.findLastIndex((message) => message.id === id)) return;
+  learn(id, messages) {
+    const place = (one) => messages.findLastIndex((message) => message.id === one);
+    if (this.#known && place(this.id) > place(id)) return;
     this.#known = true;
-    this.#id = id;
-    if (!this.unread(messages).includes(this.line)) this.line = null;
+    this.id = id;
   }
 
   /**
-   * @param {Message[]} messages in order
-   * @returns {Message[]} those of others that came after what was read
-   */
-  unread(messages) {
-    if (!this.#known) return [];
-    const read = messages.findLastIndex(({ id }) => id === this.#id);
-    return messages.slice(read + 1).filter(({ own }) => !own);
-  }
-
-  /**
-   * Puts the line above the first unread message, unless it already stands above
-   * an unread one.
-   * @param {Message[]} messages in order
-   */
-  placeLine(messages) {
-    const unread = this.unread(messages);
-    if (!unread.includes(this.line)) this.line = unread[0] ?? this.line;
-  }
-
-  /**
-   * Moves the line up, when older messages that are unread too have been loaded.
-   * @param {Message[]} messages in order
-   */
-  raiseLine(messages) {
-    const unread = this.unread(messages);
-    if (unread.includes(this.line)) [this.line] = unread;
-  }
-
-  /**
-   * @param {string} id of the newest message of the topic, '' if there is none
+   * @param {string} id of the newest message that was on the screen
    * @returns {boolean} whether that was news
    */
   advance(id) {
-    if (!this.#known || !id || id === this.#id) return false;
-    this.#id = id;
+    if (!this.#known || !id || id === this.id) return false;
+    this.id = id;
     return true;
   }
+
+  /** @returns {boolean} whether others have written since, as far as is loaded */
+  isBehind(messages) {
+    return this.#known && messages.slice(messages.findLastIndex(({ id }) => id === this.id) + 1).some(countsAsNew);
+  }
+
+  /** Draws the line behind what was read, unless there is one: it stays while one reads on. */
+  draw() {
+    if (this.#known) this.#line ??= this.id;
+  }
+
+  /** Takes the line away. */
+  erase() {
+    this.#line = null;
+  }
+
+  /**
+   * @param {Message[]} messages in order
+   * @param {boolean} complete the first one ever is among them
+   * @returns {Message|null} the one above which the line stands; null also if that is not loaded
+   */
+  lineIn(messages, complete) {
+    if (this.#line === null) return null;
+    const place = messages.findLastIndex(({ id }) => id === this.#line);
+    if (place < 0 && !(complete && this.#line === '')) return null;
+    return messages.slice(place + 1).find(countsAsNew) ?? null;
+  }
 }
+
+/** What was sent to peers and not to the topic has no place in its read mark. */
+const countsAsNew = ({ own, note }) => !own && note !== 'outside' && note !== 'direct';

@@ -8,7 +8,7 @@ const NAMES = 30; // of one kind; more are a number
 /** What became of a copy, in the order to be shown. */
 const KINDS = [
   ['Seen by', ({ seen }) => seen],
-  ['Has it, not looked at yet', ({ state }) => state === 'acked'],
+  ['Delivered to', ({ state }) => state === 'acked'],
   ['Connected, has not taken it yet', ({ state, status }) => state === 'pushed' || status === 'held'],
   ['Away, gets it when back', ({ state }) => state === 'stored'],
   ['Left to the history', ({ state }) => state === 'expired'],
@@ -24,7 +24,7 @@ export class ReceiptWindow {
   constructor(request) {
     this.#request = request;
     document.body.append(this.#window);
-    for (const type of ['pointerout', 'focusout']) document.addEventListener(type, ({ target }) => target === this.#anchor && this.close());
+    document.addEventListener('focusout', ({ target }) => target === this.#anchor && this.close());
     document.addEventListener('keydown', ({ key }) => key === 'Escape' && this.close());
     document.addEventListener('scroll', () => this.#window.hidden || this.close(), { capture: true, passive: true });
   }
@@ -37,6 +37,7 @@ export class ReceiptWindow {
   async open(anchor, messageId) {
     if (this.#anchor === anchor) return;
     this.#anchor = anchor;
+    anchor.onpointerleave = () => this.#anchor === anchor && this.close();
     const content = await this.#describe(messageId);
     if (this.#anchor !== anchor) return;
     this.#window.replaceChildren(...content);

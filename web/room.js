@@ -3,14 +3,20 @@
  * unread or still a draft. It asks the broker through a function it is given and
  * knows nothing of sockets or of the page.
  *
- * What is shown is one unbroken run: usually the newest messages, which pushes
- * extend. Who goes far back, or to one message, is shown an island; the newest are
- * kept beside it, and what comes joins them. An island that grows to them becomes
- * one with them. Neither is ever longer than MOST, whatever the history.
+ * What is shown is one unbroken run: usually the newest messages, `live`, which
+ * pushes extend. Who goes far back, or to one message, is shown an island; the live
+ * ones are kept beside it, and what comes joins them. An island that grows to them
+ * becomes one with them. Neither grows without bound, whatever the history.
+ *
+ * Three ids say where one is:
+ *   synced   up to here, from the oldest live message on, nothing is missing; pushes
+ *            move it while one is connected and in the topic (`caughtUp`)
+ *   read     up to here somebody has seen everything, see ReadMark
+ *   line     behind it stands the "new" line: what was read when one went away
  */
 
-import { Draft, Outbox } from './local.js';
-import { byteLength, fromWire, isOfTopic, MAX_TEXT_BYTES, ownMessage, toWire } from './message.js';
+import { Draft, Keepsakes, Outbox } from './local.js';
+import { byteLength, fromWire, MAX_TEXT_BYTES, ownMessage, toWire } from './message.js';
 import { ReadMark } from './readmark.js';
 import { Timeline } from './timeline.js';
 
@@ -22,11 +28,13 @@ const SYNC_PAGE = 200; // messages per further request; the broker's most
 const SYNC_PAGES = 5; // pages to catch up with before starting over from the newest
 const MOST = 1_200; // messages in one run, then the far end of it is let go
 const KEPT = 800; // of them, what stays then
+const FIRST_WAIT = 1_000; // ms before a refused message is sent again, if the broker does not say
 const OUTBOX_AGE = 24 * 3600_000; // ms the broker recognises a repeated client_message_id
 
 /**
- * Events: `change` (anything to show changed), `read` (more was read),
- * `sent` (detail: the own message, now stored by the broker).
+ * Events: `change` (anything to show changed), `read` (more was read), `missed`
+ * (after an absence there is something new), `came` (detail: a message of somebody
+ * else, just now), `sent` (detail: an own message, now stored by the broker).
  */
 export class Room extends EventTarget {
   loaded = false; // the newest messages were fetched once
@@ -37,16 +45,21 @@ export class Room extends EventTarget {
   #request;
   #draft;
   #outbox;
+  #keepsakes; // messages that are in no history
   #readMark = new ReadMark();
+  #member = false; // one is in the topic, and gets what is said in it
   #reading = false; // somebody is looking at the newest message
+  #following = true; // the newest message is what is shown, or would be
   #live = new Timeline(); // the newest messages that the broker has
   #island = null; // Timeline of older ones, if those are shown
   #unsent = new Map(); // own messages the broker has not confirmed, by clientId
   #parents = new Map(); // messages that others answer, by id; null: not there, or on its way
   #receipts = new Map(); // how far own messages got, by id
-  #mark = ''; // id up to which, from the oldest live message on, nothing is missing
-  #caughtUp = false; // pushes now follow the mark without a gap
+  #synced = '';
+  #caughtUp = false; // pushes now follow without a gap
   #syncing = null; // promise while catching up
+  #goal = ''; // id of the message to go to, while it is fetched
+  #pumping = false; // unsent messages are being sent, one after the other
 
   /**
    * @param {string} topic name
@@ -61,7 +74,18 @@ export class Room extends EventTarget {
     const scope = `${me.meshId}/${topic}`;
     this.#draft = new Draft(scope);
     this.#outbox = new Outbox(scope);
-    for (const entry of this.#outbox.list()) this.#resume(entry);
+    this.#keepsakes = new Keepsakes(scope);
+    for (const push of this.#keepsakes.list()) this.#live.append(fromWire(push, me, true));
+    this.adopt();
+  }
+
+  /** Takes up what other tabs have left unsent. */
+  adopt() {
+    for (const entry of this.#outbox.list()) if (!this.#unsent.has(entry.clientId) && !this.#isStored(entry.clientId)) this.#resume(entry);
+  }
+
+  #isStored(clientId) {
+    return this.#live.list.some((message) => message.own && message.clientId === clientId);
   }
 
   /** @returns {{text: string, replyTo: string}} */
@@ -92,19 +116,19 @@ export class Room extends EventTarget {
     return this.#island ? this.#island.list : [...this.#live.list, ...this.#unsent.values()];
   }
 
-  /** Number of loaded messages of others that came after what was read. */
-  get unread() {
-    return this.#readMark.unread(this.#live.list).length;
+  /** Id of the newest message that was read, '' for none. */
+  get readUpTo() {
+    return this.#readMark.id;
   }
 
-  /** Id of the newest message of the topic that has arrived. */
-  get newestId() {
-    return this.#live.newestId;
+  /** True when others have written what nobody has looked at here. */
+  get hasUnread() {
+    return this.#readMark.isBehind(this.#live.list);
   }
 
   /** @returns {Message|null} the message the "new" line stands above */
   get unreadFrom() {
-    return this.#readMark.line;
+    return this.#readMark.lineIn(this.#shown.list, this.#shown.complete);
   }
 
   /** @param {string} id @returns {Message|undefined} if it is loaded */
@@ -136,18 +160,29 @@ export class Room extends EventTarget {
     if (receipts.length) this.#changed();
   }
 
-  /** @param {string} readUpTo id, as topic_list says it */
-  setRead(readUpTo) {
-    this.#readMark.set(readUpTo, this.#live.list);
-    if (this.loaded) this.#readMark.placeLine(this.#live.list);
+  /**
+   * Takes what topic_list says of this member in the topic.
+   * @param {{role: string, readUpTo: string}} topic
+   */
+  setMembership({ role, readUpTo }) {
+    const joined = role !== '' && !this.#member;
+    this.#member = role !== '';
+    if (!this.#member) this.#caughtUp = false;
+    if (this.#member) this.#readMark.learn(readUpTo, this.#live.run);
+    if (!this.#reading && this.hasUnread) this.#readMark.draw();
+    if (joined && this.loaded) this.sync(); // what was said until now came to others only
     this.#changed();
   }
 
-  /** @param {boolean} reading whether somebody is looking at the newest message */
-  setReading(reading) {
+  /**
+   * @param {boolean} reading whether somebody is looking at the newest message
+   * @param {boolean} following whether that is what the page shows
+   */
+  setReading(reading, following) {
+    this.#following = following;
     if (reading === this.#reading) return;
     this.#reading = reading;
-    if (!reading && this.unread === 0) this.#readMark.line = null;
+    if (!reading && !this.hasUnread) this.#readMark.erase();
     this.#changed();
   }
 
@@ -171,18 +206,28 @@ export class Room extends EventTarget {
 
   async #catchUp() {
     this.#live.markStart();
+    const before = this.#synced;
     try {
-      const { run, gap } = await this.#fetchNewest(this.#mark);
+      const { run, gap } = await this.#fetchNewest(before);
       this.#live.merge(run.map((message) => this.#claimed(message)), gap);
-      this.#mark = this.#live.newestId;
-      this.#caughtUp = this.loaded = true;
+      this.#synced = this.#live.newestId;
+      this.#caughtUp = this.#member;
+      this.loaded = true;
       this.error = '';
-      this.#readMark.placeLine(this.#live.list);
+      this.#welcomeBack(before);
       this.#fetchParents();
     } catch (error) {
-      if (!error.passing) this.error = error.message;
+      if (!error.passing) this.error = this.#sentence(error);
     }
     this.#changed();
+  }
+
+  /** What was said in an absence is new, also to somebody who was looking all the while. */
+  #welcomeBack(before) {
+    if (before === this.#synced || !this.hasUnread) return;
+    this.#reading = false;
+    this.#readMark.draw();
+    this.dispatchEvent(new Event('missed'));
   }
 
   /** Fetches the newest messages back to a known one; if that is too far, there is a gap before them. */
@@ -211,7 +256,6 @@ export class Room extends EventTarget {
       if (shown !== this.#shown || beforeId !== shown.oldestId) return;
       shown.prepend(entries);
       shown.complete = entries.length < PAGE;
-      if (this.atLatest) this.#readMark.raiseLine(shown.list);
       this.#letNewestGo();
     });
   }
@@ -224,7 +268,7 @@ export class Room extends EventTarget {
       const entries = await this.#history({ limit: PAGE, afterId: island.newestId });
       if (island !== this.#island) return;
       island.extend(entries);
-      if (island.list.length > MOST) island.keepNewest(KEPT);
+      if (island.run.length > MOST) island.keepNewest(KEPT);
       this.#land(entries.length < PAGE);
     });
   }
@@ -233,9 +277,10 @@ export class Room extends EventTarget {
    * Shows a message and what is around it.
    * @param {string} id
    * @returns {Promise<boolean>} false if the topic has no such message
-   * @throws {import('./socket.js').RequestError} when nobody knows
+   * @throws {Error} when nobody knows; `passing` if the connection is to blame
    */
   async goTo(id) {
+    this.#goal = id;
     if (this.#live.get(id)) this.#island = null;
     if (this.#shown.get(id)) {
       this.#changed();
@@ -244,6 +289,7 @@ export class Room extends EventTarget {
     let found = false;
     await this.#load('place', async () => {
       const entries = await this.#history({ limit: PAGE, aroundId: id });
+      if (this.#goal !== id) return; // somebody has gone elsewhere since
       const island = new Timeline(entries);
       const place = entries.findIndex((entry) => entry.id === id);
       island.complete = place < PAGE - PAGE / 2 - 1; // fewer older ones came than were asked for
@@ -251,13 +297,15 @@ export class Room extends EventTarget {
       this.#land(entries.length - place <= PAGE / 2);
       found = true;
     }).catch((error) => {
-      if (error.code !== 'invalid_args') throw error;
+      if (error.passing) throw error;
+      if (error.code !== 'invalid_args') throw new Error(this.#sentence(error));
     });
     return found;
   }
 
   /** Shows the newest messages again. */
   goToLatest() {
+    this.#goal = '';
     this.#island = null;
     this.#changed();
   }
@@ -278,20 +326,24 @@ export class Room extends EventTarget {
   /** An island that has reached the newest messages is one with them. */
   #land(atEnd) {
     const island = this.#island;
-    if (!atEnd && !island.list.some(({ id }) => this.#live.get(id))) return;
+    if (!atEnd && !island.run.some(({ id }) => this.#live.get(id))) return;
     const complete = island.complete;
-    this.#live.prepend(island.list);
+    this.#live.prepend(island.run);
     this.#live.complete = complete;
     this.#island = null;
   }
 
   /** Who reads far back does not need the newest messages on the page. */
   #letNewestGo() {
-    if (this.#shown.list.length <= MOST) return;
+    if (this.#shown.run.length <= MOST) return;
     if (this.#island) return this.#island.keepOldest(KEPT);
-    this.#island = new Timeline(this.#live.list.filter(isOfTopic).slice(0, KEPT));
+    this.#island = new Timeline(this.#live.run.slice(0, KEPT));
     this.#island.complete = this.#live.complete;
     this.#live.keepNewest(PAGE);
+  }
+
+  #sentence({ code, message }) {
+    return code === 'topic_not_found' ? `There is no topic #${this.topic} here, or it is private.` : message;
   }
 
   async #history(fields) {
@@ -301,7 +353,7 @@ export class Room extends EventTarget {
 
   /** Fetches, at once, all that messages answer and that is not loaded. */
   async #fetchParents() {
-    const missing = new Set(this.#shown.list.map(({ replyTo }) => replyTo)
+    const missing = new Set([this.draft.replyTo, ...this.#shown.run.map(({ replyTo }) => replyTo)]
       .filter((id) => id && !this.find(id) && !this.#parents.has(id)));
     const ids = [...missing].slice(0, SYNC_PAGE);
     if (!ids.length) return;
@@ -319,12 +371,16 @@ export class Room extends EventTarget {
    * @param {Object} push
    */
   receive(push) {
-    this.#live.append(this.#claimed(fromWire(push, this.#me, !push.topic)));
-    if (this.#caughtUp) this.#mark = this.#live.newestId;
-    if (!this.#reading) this.#readMark.placeLine(this.#live.list); // what comes while one reads is not "new"
-    else if (this.#live.list.length > MOST) this.#live.keepNewest(KEPT);
-    this.#fetchParents();
+    if (!push.topic) this.#keepsakes.add(push);
+    const message = this.#claimed(fromWire(push, this.#me, !push.topic));
+    this.#live.append(message);
+    if (this.#caughtUp) this.#synced = this.#live.newestId;
+    if (!this.#reading && this.hasUnread) this.#readMark.draw(); // what comes while one reads is not "new"
+    // Who has scrolled up in the live messages must not lose them while reading.
+    if (this.#live.run.length > (this.#following ? MOST : 2 * MOST)) this.#live.keepNewest(KEPT);
+    if (message.replyTo) this.#fetchParents();
     this.#changed();
+    if (!message.own) this.dispatchEvent(new CustomEvent('came', { detail: message }));
   }
 
   /**
@@ -349,10 +405,10 @@ export class Room extends EventTarget {
     }
     const message = ownMessage({ ...written, clientId: crypto.randomUUID(), at: Date.now() }, this.#me);
     this.#island = null;
-    this.#readMark.line = null;
+    this.#readMark.erase();
     this.#outbox.put(message);
     this.#unsent.set(message.clientId, message);
-    this.#deliver(message);
+    this.flush();
     this.#changed();
     return '';
   }
@@ -361,7 +417,7 @@ export class Room extends EventTarget {
   retry(message) {
     Object.assign(message, { state: 'sending', error: undefined });
     this.#outbox.put(message);
-    this.#deliver(message);
+    this.flush();
     this.#changed();
   }
 
@@ -371,10 +427,27 @@ export class Room extends EventTarget {
     this.#changed();
   }
 
-  /** Sends what waited for a connection, in the order it was written. */
+  /**
+   * Sends what waits, in the order it was written: one after the other, as the
+   * broker may refuse one for the moment and take the next.
+   */
   async flush() {
-    const waiting = [...this.#unsent.values()].filter(({ state }) => state === 'sending');
-    await Promise.all(waiting.map((message) => this.#deliver(message)));
+    if (this.#pumping) return;
+    this.#pumping = true;
+    try {
+      for (let message; (message = this.#nextUnsent());) {
+        const wait = await this.#deliver(message);
+        if (wait) await new Promise((done) => setTimeout(done, wait));
+      }
+    } catch {
+      // Without an answer it stays "sending": the next hello repeats it under the
+      // same client_message_id, so it can not double.
+    }
+    this.#pumping = false;
+  }
+
+  #nextUnsent() {
+    return [...this.#unsent.values()].find(({ state }) => state === 'sending');
   }
 
   /** @param {string} sentence why the broker will never take what is unsent */
@@ -383,17 +456,23 @@ export class Room extends EventTarget {
     this.#changed();
   }
 
+  /**
+   * @returns {Promise<number>} ms to wait before it is sent again, 0 if that is over
+   * @throws {import('./socket.js').RequestError} if there was no answer
+   */
   async #deliver(message) {
     try {
       const ack = await this.#request('send', toWire(message, this.topic));
-      if (!ack.queued) this.#fail(message, ack.error.replace(/^\w+: /, ''));
-      else this.#confirm(message, ack.messageId);
+      const [, code, sentence] = /^(\w+): (.*)$/s.exec(ack.error ?? '') ?? [];
+      if (ack.queued) this.#confirm(message, ack.messageId);
+      else if (PASSING.has(code)) return 1_000 * (/in (\d+) s/.exec(sentence)?.[1] ?? 0) || FIRST_WAIT;
+      else this.#fail(message, code === 'target_not_found' ? 'This topic is not there, or not any more.' : capital(sentence ?? ack.error));
     } catch (error) {
-      // Without an answer it stays "sending": the next hello repeats it under the
-      // same client_message_id, so it can not double.
-      if (!error.passing) this.#fail(message, error.message);
+      if (error.passing) throw error;
+      this.#fail(message, error.message);
     }
     this.#changed();
+    return 0;
   }
 
   #fail(message, sentence) {
@@ -437,3 +516,8 @@ export class Room extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 }
+
+/** Refusals that are over in a while (protocol section 5). */
+const PASSING = new Set(['rate_limit', 'busy']);
+
+const capital = (sentence) => `${sentence.charAt(0).toUpperCase()}${sentence.slice(1).replace(/([^.!?])$/, '$1.')}`;

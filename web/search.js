@@ -4,7 +4,7 @@ import { byId, h, ICONS, iconButton } from './dom.js';
 import { plain } from './markdown.js';
 import { fromWire } from './message.js';
 import { route } from './route.js';
-import { avatar, fullTime, moment } from './text.js';
+import { avatar, fullTime, moment, plural } from './text.js';
 
 const DELAY = 250; // ms after the last key before it is looked for
 const PAGE = 30; // results at a time
@@ -24,6 +24,7 @@ export class SearchPanel {
   #oldest = ''; // id of the last result
   #serial = 0; // of the newest question: the answers to others come too late
   #timer = 0;
+  #failed = false; // for want of a connection
 
   /** @param {import('./session.js').Session} session */
   constructor(session) {
@@ -38,6 +39,7 @@ export class SearchPanel {
     this.#results.addEventListener('click', ({ target }) => target.closest('a') && matchMedia('(max-width: 900px)').matches && this.close());
     this.#button.onclick = () => (this.#panel.hidden ? this.open() : this.close());
     session.addEventListener('room', () => this.#soon());
+    session.connection.addEventListener('hello', () => this.#failed && this.#soon());
   }
 
   open() {
@@ -69,20 +71,30 @@ export class SearchPanel {
     clearTimeout(this.#timer);
     const query = this.#input.value.trim();
     const serial = ++this.#serial;
+    this.#failed = false;
     if (!query || this.#panel.hidden) return this.#clear('');
     const topic = this.#everywhere.checked ? undefined : this.#session.room.topic;
     try {
       const found = await this.#session.request('topic_search', { query, topic, limit: PAGE, beforeId: beforeId || undefined });
       if (serial !== this.#serial) return;
-      if (!beforeId) this.#clear(summary(found, topic));
+      if (!beforeId) this.#clear('');
       this.#add(found, query);
+      this.#say(summary(this.#results.children.length, found.more, topic));
     } catch (error) {
-      if (serial === this.#serial) this.#clear(error.passing ? 'There is no connection; try again in a moment.' : error.message);
+      if (serial !== this.#serial) return;
+      this.#failed = error.passing && !beforeId;
+      // What was found before stays, with the button that asks for more.
+      if (!beforeId) this.#clear('');
+      this.#say(error.passing ? beforeId ? 'There is no connection; try again in a moment.' : 'There is no connection. This is looked for as soon as there is one.' : error.message);
     }
   }
 
+  #say(status) {
+    if (this.#status.textContent !== status) this.#status.textContent = status;
+  }
+
   #clear(status) {
-    this.#status.textContent = status;
+    this.#say(status);
     this.#results.replaceChildren();
     this.#more.hidden = true;
   }
@@ -105,10 +117,10 @@ export class SearchPanel {
   }
 }
 
-function summary({ messages, more }, topic) {
+function summary(count, more, topic) {
   const where = topic ? ` in #${topic}` : '';
-  if (!messages.length) return `Nothing was found${where}. All words must be there, each as a whole or, from three letters on, as the beginning of one.`;
-  return more ? `The newest${where}` : '';
+  if (!count) return `Nothing was found${where}. All words must be there, each as a whole or, from three letters on, as the beginning of one.`;
+  return more ? `The newest ${plural(count, 'message')}${where}` : `${plural(count, 'message')}${where}`;
 }
 
 /** The words of a query as a pattern, for showing where they are. */

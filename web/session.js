@@ -15,16 +15,20 @@ import { GENERAL, Topics } from './topics.js';
 
 const POLL = 60_000; // ms between looks at what no event told of
 const SETTLE = 150; // ms to wait for more news before asking what it is
+const EASE = 5; // times as long as the last look took, if that is more
 const READ_DELAY = 500; // ms to wait for more before telling the broker what was read
 
 /**
  * Events: `room` (another topic is shown), `identity` (one's name, role or the
- * mesh's name changed), `mention` (detail: {topic, message}).
+ * mesh's name changed), `mention` (detail: {topic, message}; also of what was sent
+ * to this member alone), `updated` (this page is older than the meshbox that runs).
  */
 export class Session extends EventTarget {
   #tabs;
   #rooms = new Map(); // by topic
+  #told = new Map(); // by topic: the id up to which the broker knows this member has read
   #timers = {};
+  #cost = 0; // ms that the last look at the people took
 
   /** @param {import('./identity.js').Identity} identity */
   constructor(identity) {
@@ -37,7 +41,6 @@ export class Session extends EventTarget {
     this.roster = new Roster(identity, request);
     this.mesh = new Mesh(request);
     this.room = this.#roomOf(GENERAL);
-    for (const topic of Outbox.topics(identity.meshId)) this.#roomOf(topic);
     this.#tabs = new BroadcastChannel(`meshbox/${identity.meshId}`);
     this.#wire();
   }
@@ -61,17 +64,20 @@ export class Session extends EventTarget {
    */
   open(topic) {
     if (topic === this.room.topic) return;
-    this.room.setReading(false);
+    this.room.setReading(false, true);
     this.room = this.#roomOf(topic);
     this.topics.setCurrent(topic);
     this.#syncRoom();
     this.dispatchEvent(new Event('room'));
   }
 
-  /** @param {boolean} reading whether somebody is looking at the newest message shown */
-  setReading(reading) {
+  /**
+   * @param {boolean} reading whether somebody is looking at the newest message shown
+   * @param {boolean} following whether that is what the page shows
+   */
+  setReading(reading, following) {
     this.topics.setReading(reading);
-    this.room.setReading(reading);
+    this.room.setReading(reading, following);
   }
 
   /**
@@ -87,9 +93,11 @@ export class Session extends EventTarget {
     let room = this.#rooms.get(topic);
     if (room) return room;
     room = new Room(topic, this.identity, this.request);
+    const known = this.topics.find(topic);
+    if (known) room.setMembership(known);
     room.addEventListener('read', () => this.#later(`read/${topic}`, READ_DELAY, () => this.#tellRead(room)));
     room.addEventListener('sent', ({ detail: { id, clientId, text, replyTo, at } }) => {
-      this.topics.note({ name: topic, encrypted: false, own: true });
+      this.topics.note({ name: topic, at, encrypted: false, own: true });
       this.#tabs.postMessage({ topic, id, clientId, text, replyTo, at });
     });
     this.#rooms.set(topic, room);
@@ -101,7 +109,7 @@ export class Session extends EventTarget {
     connection.addEventListener('hello', ({ detail }) => this.#greeted(detail));
     connection.addEventListener('push', ({ detail }) => this.#pushed(detail));
     connection.addEventListener('status', ({ detail }) => this.#statusChanged(detail));
-    topics.addEventListener('change', () => this.#applyReadMarks());
+    topics.addEventListener('list', () => this.#applyTopics());
     this.#tabs.onmessage = ({ data }) => this.#rooms.get(data.topic)?.receiveOwn(data);
   }
 
@@ -118,9 +126,17 @@ export class Session extends EventTarget {
   #greeted({ memberDisplayName, meshName, memberRole }) {
     this.#becomes(memberDisplayName, meshName, memberRole);
     this.#quietly(this.topics.refresh());
-    this.#quietly(this.roster.refreshAll());
+    this.#quietly(this.#lookAtPeople('refreshAll'));
+    for (const topic of Outbox.topics(this.identity.meshId)) this.#roomOf(topic).adopt();
     for (const room of this.#rooms.values()) this.#quietly(room.flush());
     this.#syncRoom();
+    this.#quietly(this.#checkRelease());
+  }
+
+  /** The address of each script names the release it is of, and the server has one only. */
+  async #checkRelease() {
+    const { status } = await fetch(import.meta.url, { method: 'HEAD', cache: 'no-store' });
+    if (status === 404) this.dispatchEvent(new Event('updated'));
   }
 
   /** Takes what the broker says about this member and its mesh. */
@@ -144,9 +160,9 @@ export class Session extends EventTarget {
     if (push.subtype === 'system') return; // mesh_changed tells of those, too
     const topic = push.topic ?? GENERAL;
     const message = fromWire(push, this.identity, !push.topic);
-    const mention = mentioned(message.text, [this.identity.displayName]).length > 0 || this.#repliesToMe(topic, message);
+    const mention = message.note === 'direct' || mentioned(message.text, [this.identity.displayName]).length > 0 || this.#repliesToMe(topic, message);
     this.#rooms.get(topic)?.receive(push);
-    if (push.topic) this.topics.note({ name: topic, encrypted: push.bodyVersion === 2, own: message.own, mention });
+    this.topics.note({ name: topic, at: message.at, encrypted: push.bodyVersion === 2, own: message.own, mention, outside: !push.topic });
     if (mention && !message.own) this.dispatchEvent(new CustomEvent('mention', { detail: { topic, message } }));
   }
 
@@ -156,31 +172,44 @@ export class Session extends EventTarget {
 
   /** Asks for what changed, together with what else changes in the same moment. */
   #changed({ what, meshName }) {
-    const { roster, topics, identity } = this;
-    const refresh = { peers: () => roster.refresh(), members: () => roster.refreshAll(), topics: () => topics.refresh() };
+    const { topics, identity } = this;
+    const refresh = { peers: () => this.#lookAtPeople('refresh'), members: () => this.#lookAtPeople('refreshAll'), topics: () => topics.refresh() };
     if (meshName) this.#becomes('', meshName, identity.role);
     for (const part of what) {
-      this.#later(part, SETTLE, async () => {
+      this.#later(part, Math.max(SETTLE, part === 'topics' ? 0 : EASE * this.#cost), async () => {
         this.mesh.changed(part);
         await refresh[part]?.();
       });
     }
   }
 
+  /** In a large mesh that is changing all the time, this page has other things to do as well. */
+  async #lookAtPeople(how) {
+    const began = performance.now();
+    await this.roster[how]();
+    this.#cost = performance.now() - began;
+  }
+
   #poll() {
-    this.#quietly(this.roster.refreshAll());
+    this.#quietly(this.#lookAtPeople('refreshAll'));
     this.#quietly(this.topics.refresh());
   }
 
-  #applyReadMarks() {
-    for (const { name, role, readUpTo } of this.topics.list) {
-      if (role) this.#rooms.get(name)?.setRead(readUpTo);
+  /** Takes what the broker's list says of each topic; a room that is not in it is over. */
+  #applyTopics() {
+    for (const [name, room] of this.#rooms) {
+      const topic = this.topics.find(name);
+      room.setMembership(topic ?? { role: '', readUpTo: '' });
+      if (topic && topic.readUpTo === room.readUpTo) this.#told.set(name, topic.readUpTo);
+      if (topic) this.#quietly(this.#tellRead(room)); // the last time it may have got lost
+      else if (room !== this.room) this.#rooms.delete(name);
     }
   }
 
-  async #tellRead(room) {
-    if (!this.topics.find(room.topic)?.role) return;
-    await this.request('topic_mark_read', { topic: room.topic, messageId: room.newestId || undefined });
+  async #tellRead({ topic, readUpTo }) {
+    if (!readUpTo || this.#told.get(topic) === readUpTo || !this.topics.find(topic)?.role) return;
+    await this.request('topic_mark_read', { topic, messageId: readUpTo });
+    this.#told.set(topic, readUpTo);
   }
 
   #statusChanged({ phase, reason, closeCode }) {

@@ -1,13 +1,16 @@
-/** How times, names, keys and avatars are shown. */
+/**
+ * How times, names, keys and avatars are shown. Words are English, as all of the
+ * page; clock and calendar are those of the reader.
+ */
 
 import { h } from './dom.js';
 
 const CLOCK = new Intl.DateTimeFormat(undefined, { hour: 'numeric', minute: '2-digit' });
-const WEEKDAY = new Intl.DateTimeFormat(undefined, { weekday: 'long' });
+const WEEKDAY = new Intl.DateTimeFormat('en', { weekday: 'long' });
 const DATE = new Intl.DateTimeFormat(undefined, { weekday: 'long', day: 'numeric', month: 'long', year: 'numeric' });
 const SHORT = new Intl.DateTimeFormat(undefined, { dateStyle: 'medium', timeStyle: 'short' });
 const FULL = new Intl.DateTimeFormat(undefined, { dateStyle: 'full', timeStyle: 'medium' });
-const RELATIVE = new Intl.RelativeTimeFormat(undefined, { numeric: 'auto' });
+const RELATIVE = new Intl.RelativeTimeFormat('en', { numeric: 'auto' });
 
 const UNITS = [['day', 86_400_000], ['hour', 3600_000], ['minute', 60_000]];
 
@@ -31,7 +34,7 @@ export function dayLabel(at) {
 }
 
 const midnight = (at) => new Date(at).setHours(0, 0, 0, 0);
-const capital = (text) => text.charAt(0).toLocaleUpperCase() + text.slice(1);
+const capital = (text) => text.charAt(0).toUpperCase() + text.slice(1);
 
 /** @param {number} at Unix ms @returns {string} how long ago, such as "3 hours ago" or "now" */
 export function ago(at) {
@@ -42,14 +45,14 @@ export function ago(at) {
 /** @param {number} at Unix ms @returns {string} how long since then, such as "3 h"; '' under a minute */
 export function since(at) {
   const [unit, ms] = UNITS.find(([, size]) => Date.now() - at >= size) ?? [];
-  return unit ? new Intl.NumberFormat(undefined, { style: 'unit', unit, unitDisplay: 'short' }).format(Math.floor((Date.now() - at) / ms)) : '';
+  return unit ? new Intl.NumberFormat('en', { style: 'unit', unit, unitDisplay: 'short' }).format(Math.floor((Date.now() - at) / ms)) : '';
 }
 
 /** @param {string} key 64 hex @returns {string} enough of it to compare by eye */
 export const fingerprint = (key) => key.slice(0, 16).replace(/(.{4})(?=.)/g, '$1 ');
 
 /** @param {number} count @param {string} one @returns {string} such as "1 message", "3 messages" */
-export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString()} ${count === 1 ? one : many}`;
+export const plural = (count, one, many = `${one}s`) => `${count.toLocaleString('en')} ${count === 1 ? one : many}`;
 
 /** @param {number} count @returns {string} as it fits a badge */
 export const badgeCount = (count) => (count > 99 ? '99+' : String(count));

@@ -2,6 +2,9 @@
  * An unbroken run of messages of a topic in the broker's order: that of its pushes
  * and of its history. Ids begin with the time, but many messages may be of one
  * millisecond, and of two senders the later one may be the first to be stored.
+ *
+ * Messages that were sent to peers and not to the topic are in no history. They
+ * stand among the others where their ids put them.
  */
 
 import { isOfTopic } from './message.js';
@@ -13,21 +16,28 @@ export class Timeline {
   list = [];
   complete = false; // the first message ever is among them
 
+  #run = []; // the messages of the topic
+  #outside = []; // the others, by id
   #byId = new Map();
   #arrived = new Set(); // what was appended since the last markStart
   #start = ''; // id of the oldest message of the last merge
 
-  /** @param {Message[]} [list] oldest first */
-  constructor(list = []) {
-    this.#replace(list);
+  /** @param {Message[]} [run] oldest first */
+  constructor(run = []) {
+    this.#replace(run);
   }
 
   get oldestId() {
-    return this.list.find(isOfTopic)?.id ?? '';
+    return this.#run[0]?.id ?? '';
   }
 
   get newestId() {
-    return this.list.findLast(isOfTopic)?.id ?? '';
+    return this.#run.at(-1)?.id ?? '';
+  }
+
+  /** @returns {Message[]} those of the topic, oldest first */
+  get run() {
+    return this.#run;
   }
 
   /** @param {string} id @returns {Message|undefined} */
@@ -42,32 +52,35 @@ export class Timeline {
    * @param {Message} message
    */
   append(message) {
-    if (this.#byId.has(message.id) || (isOfTopic(message) && message.id < this.#start)) return;
-    this.#byId.set(message.id, message);
+    if (this.#byId.has(message.id)) return;
+    if (!isOfTopic(message)) return this.#replace(this.#run, [...this.#outside, message]);
+    if (message.id < this.#start) return;
+    this.#run.push(message);
     this.#arrived.add(message);
+    this.#byId.set(message.id, message);
     this.list.push(message);
   }
 
   /** @param {Message[]} page what comes before the oldest message, oldest first */
   prepend(page) {
-    this.#replace([...page.filter(({ id }) => !this.#byId.has(id)), ...this.list]);
+    this.#replace([...page.filter(({ id }) => !this.#byId.has(id)), ...this.#run]);
   }
 
   /** @param {Message[]} page what comes after the newest message, oldest first */
   extend(page) {
-    this.#replace([...this.list, ...page.filter(({ id }) => !this.#byId.has(id))]);
+    this.#replace([...this.#run, ...page.filter(({ id }) => !this.#byId.has(id))]);
   }
 
   /** @param {number} count of the oldest messages; the others go */
   keepOldest(count) {
-    this.#replace(this.list.slice(0, count));
+    this.#replace(this.#run.slice(0, count));
   }
 
   /** @param {number} count of the newest messages; the others go */
   keepNewest(count) {
-    if (this.list.length <= count) return;
+    if (this.#run.length <= count) return;
     this.complete = false;
-    this.#replace(this.list.slice(-count));
+    this.#replace(this.#run.slice(-count));
   }
 
   /** Call before asking for what is to be merged. */
@@ -84,18 +97,32 @@ export class Timeline {
    */
   merge(run, gap) {
     const inRun = new Set(run.map(({ id }) => id));
-    const others = this.list.filter(({ id }) => !inRun.has(id));
+    const others = this.#run.filter(({ id }) => !inRun.has(id));
     // Of what was pushed, some waited for this member and is older than the run. Ids
     // tell: they are near enough the order to say on which side of it one is.
     const middle = run[run.length >> 1]?.id ?? '';
     const isNewer = (message) => this.#arrived.has(message) && message.id > middle;
-    const older = others.filter((message) => !isNewer(message) && !(isOfTopic(message) && (gap || this.#arrived.has(message))));
+    const older = gap ? [] : others.filter((message) => !this.#arrived.has(message));
     this.#start = run[0]?.id ?? '';
     this.#replace([...older, ...run.map((message) => this.#byId.get(message.id) ?? message), ...others.filter(isNewer)]);
   }
 
-  #replace(list) {
-    this.list = list;
-    this.#byId = new Map(list.map((message) => [message.id, message]));
+  #replace(run, outside = this.#outside) {
+    this.#run = run;
+    this.#outside = outside;
+    this.list = weave(run, outside);
+    this.#byId = new Map([...run, ...outside].map((message) => [message.id, message]));
   }
+}
+
+/** Puts messages among those of a run by their ids; what is older than the run has to wait for it. */
+function weave(run, others) {
+  if (!others.length) return [...run];
+  const waiting = others.filter(({ id }) => !run.length || id > run[0].id).sort((a, b) => (a.id < b.id ? -1 : 1));
+  const woven = [];
+  for (const message of run) {
+    while (waiting.length && waiting[0].id < message.id) woven.push(waiting.shift());
+    woven.push(message);
+  }
+  return [...woven, ...waiting];
 }

@@ -14,15 +14,16 @@ export function newTopic(session) {
   const name = h('input', { name: 'name', required: true, maxLength: 50, autocomplete: 'off', autocapitalize: 'none', spellcheck: false, autofocus: true });
   const dialog = openDialog({ title: 'New topic' }, dialogForm('Create', async (data) => {
     const topic = topicName(data.get('name'));
-    const created = await session.topics.create({ name: topic, description: data.get('description').trim(), visibility: data.get('visibility') });
+    await session.topics.create({ name: topic, description: data.get('description').trim(), visibility: data.get('visibility') });
     dialog.close();
     location.hash = route(topic);
-    if (!created) aboutTopic(session, topic);
   },
   field('Name', name, 'Letters, digits, - and _, such as deploys'),
-  field('What it is for', h('input', { name: 'description', maxLength: 2000, autocomplete: 'off' })),
+  field('What it is for', descriptionInput('')),
   field('Who can read it', choice('visibility', [['public', 'Everyone in the mesh may join'], ['private', 'Only who is added']]))));
 }
+
+const descriptionInput = (text) => h('textarea', { name: 'description', value: text, rows: 2, maxLength: 2000, autocomplete: 'off' });
 
 /** What somebody typed as the broker takes it, if that is possible without a guess. */
 function topicName(typed) {
@@ -54,7 +55,7 @@ function description(session, { name, role, description: text }) {
   const form = dialogForm('Save', async (data) => {
     await session.topics.describe(name, data.get('description').trim());
     form.querySelector('button').textContent = 'Saved';
-  }, field('What it is for', h('input', { name: 'description', value: text, maxLength: 2000, autocomplete: 'off' })));
+  }, field('What it is for', descriptionInput(text)));
   return form;
 }
 
@@ -64,7 +65,7 @@ function privacy({ encrypted, visibility }) {
   const how = encrypted
     ? 'The newest message is end-to-end encrypted: only members with the key of the topic can read such messages, and this page and the meshbox can not. What you write here is not encrypted.'
     : 'Messages are not end-to-end encrypted: the meshbox stores them as they are, and who can read its data file can read them.';
-  return h('section', { className: 'privacy-note' }, h('h3', {}, icon(encrypted ? ICONS.locked : ICONS.unlocked), 'Who can read it'), h('p', {}, who, ' ', how));
+  return h('section', { className: 'privacy-note' }, h('h3', {}, icon(ICONS.readable), 'Who can read it'), h('p', {}, who, ' ', how));
 }
 
 async function listMembers(session, topic, place) {
@@ -116,15 +117,16 @@ function exports(session, name) {
 
 function membership(session, { name, role }, close) {
   if (name === GENERAL) return h('p', { className: 'hint' }, 'Everyone is in #general; it can not be left.');
-  if (!role) return h('button', { type: 'button', className: 'primary', onclick: async () => { await session.topics.join(name); close(); } }, 'Join');
-  return h('button', {
-    type: 'button',
-    className: 'plain',
-    onclick: async () => {
-      if (!await confirm(`Leave #${name}?`, 'You get no more messages from it. Of a private topic, only who leads it can let you in again.', 'Leave')) return;
-      await session.topics.leave(name);
-      close();
-      location.hash = route(GENERAL);
-    },
-  }, 'Leave this topic');
+  if (!role) return dialogForm('Join', async () => {
+    await session.topics.join(name);
+    close();
+  });
+  const form = dialogForm('Leave this topic', async () => {
+    if (!await confirm(`Leave #${name}?`, 'You get no more messages from it. Of a private topic, only who leads it can let you in again.', 'Leave')) return;
+    await session.topics.leave(name);
+    close();
+    location.hash = route(GENERAL);
+  });
+  form.querySelector('button').className = 'plain leave';
+  return form;
 }

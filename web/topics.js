@@ -8,28 +8,39 @@
  * @property {'public'|'private'|'dm'} visibility
  * @property {number} members
  * @property {'lead'|'member'|'observer'|''} role '' outside
- * @property {number} unread of others' messages
+ * @property {number} unread of others' messages, at most {@link MOST_UNREAD}
  * @property {number} mentions of this member among them
  * @property {string} readUpTo id of the newest message that was read, '' for none
+ * @property {number} countedTo Unix ms of the newest message that the broker has counted, 0 for none
  * @property {boolean} encrypted the newest message is one that the broker can not read
  */
+
+/** The broker counts no further. */
+export const MOST_UNREAD = 1_000;
 
 /** The room every mesh has and nobody can leave. */
 export const GENERAL = 'general';
 
-/** Events: `change`. */
+/** Events: `list` (the broker has told), `change` (that, or anything since). */
 export class Topics extends EventTarget {
   /** @type {Topic[]} #general first, then by name */
   list = [];
+  loaded = false;
   current = GENERAL;
 
   #request;
   #reading = false; // the current one, up to its newest message
+  #aside = new Map(); // by topic: how many unread messages stand there and are in no history
 
   /** @param {(type: string, fields?: Object) => Promise<Object>} request */
   constructor(request) {
     super();
     this.#request = request;
+  }
+
+  /** @returns {string} the topic at whose newest message somebody is looking, '' for none */
+  get reading() {
+    return this.#reading ? this.current : '';
   }
 
   /** @param {string} name @returns {Topic|undefined} */
@@ -61,19 +72,28 @@ export class Topics extends EventTarget {
       visibility: topic.visibility,
       members: topic.memberCount,
       role: topic.role ?? '',
-      unread: topic.unread,
+      unread: topic.unread + (this.#aside.get(topic.name) ?? 0),
       mentions: topic.mentions ?? 0,
       readUpTo: topic.readUpToId ?? '',
+      countedTo: Date.parse(topic.lastMessageAt) || 0,
       encrypted: topic.encrypted ?? false,
     }));
+    this.loaded = true;
+    this.dispatchEvent(new Event('list'));
     this.#changed();
   }
 
-  /** Counts what was pushed; the next refresh has the last word. */
-  note({ name, encrypted, own, mention }) {
+  /**
+   * Counts what was pushed, unless it had waited for this member and the broker has
+   * counted it; the next refresh has the last word.
+   * @param {{name: string, at: number, encrypted: boolean, own: boolean, mention?: boolean, outside?: boolean}} pushed
+   *   at: Unix ms; outside: it was not sent to the topic
+   */
+  note({ name, at, encrypted, own, mention = false, outside = false }) {
     const topic = this.find(name);
-    if (!topic) return;
-    topic.encrypted = encrypted;
+    if (!topic || (!outside && at <= topic.countedTo)) return;
+    if (outside && !own) this.#aside.set(name, (this.#aside.get(name) ?? 0) + 1);
+    if (!outside) topic.encrypted = encrypted;
     if (!own) topic.unread++;
     if (!own && mention) topic.mentions++;
     this.#changed();
@@ -95,14 +115,12 @@ export class Topics extends EventTarget {
 
   /**
    * @param {{name: string, description: string, visibility: string}} wanted
-   * @returns {Promise<boolean>} false if there was one of that name; one is in it now all the same
-   * @throws {import('./socket.js').RequestError}
+   * @throws {Error} also if there is one of that name
    */
   async create(wanted) {
     const { created } = await this.#request('topic_create', wanted);
-    if (!created) await this.#request('topic_join', { topic: wanted.name });
+    if (!created) throw new Error(`There is a topic #${wanted.name} already. Choose another name, or look for it in the list.`);
     await this.refresh();
-    return created;
   }
 
   join = (topic) => this.#then('topic_join', { topic });
@@ -122,7 +140,10 @@ export class Topics extends EventTarget {
 
   #changed() {
     const current = this.find(this.current);
-    if (current && this.#reading) current.unread = current.mentions = 0;
+    if (current && this.#reading) {
+      current.unread = current.mentions = 0;
+      this.#aside.delete(current.name);
+    }
     this.dispatchEvent(new Event('change'));
   }
 }

@@ -2,11 +2,11 @@
 
 import { Banner } from './banner.js';
 import { Composer } from './composer.js';
-import { byId, icon, ICONS } from './dom.js';
+import { byId, h, icon, ICONS } from './dom.js';
 import { listenToKeys } from './keys.js';
 import { MessageLog } from './messages.js';
 import { TopicList } from './nav.js';
-import { announceMentions } from './notify.js';
+import { Announcer } from './notify.js';
 import { PeopleList } from './people.js';
 import { readRoute, route } from './route.js';
 import { SearchPanel } from './search.js';
@@ -19,6 +19,7 @@ export class RoomView {
   #composer;
   #search;
   #topics;
+  #announcer;
 
   /**
    * @param {import('./session.js').Session} session
@@ -32,14 +33,14 @@ export class RoomView {
     this.#composer = new Composer(session, () => this.#log.follow());
     this.#search = new SearchPanel(session);
     this.#topics = new TopicList(session, () => this.#dialog((dialogs) => dialogs.newTopic(session)));
-    new PeopleList(session.roster);
+    new PeopleList(session.roster, session.connection);
     new Banner(session, onRejoin);
-    announceMentions(session);
+    this.#announcer = new Announcer(session);
     this.#wire();
     this.#wireSheet();
     this.#fitKeyboard();
     this.#render();
-    this.#follow();
+    this.#follow({ isFirst: true });
   }
 
   #wire() {
@@ -47,7 +48,17 @@ export class RoomView {
     for (const source of [session.topics, session]) {
       for (const type of ['change', 'room', 'identity']) source.addEventListener(type, () => this.#render());
     }
+    session.addEventListener('updated', () => this.#log.say('meshbox was updated. Reload the page when it suits you.', true));
+    session.connection.addEventListener('status', ({ detail: { phase } }) => {
+      if (phase === 'ended') for (const dialog of document.querySelectorAll('dialog[open]')) dialog.close();
+    });
     window.addEventListener('hashchange', () => this.#follow());
+    document.addEventListener('click', (event) => {
+      // To where one is already: nothing changes in the address, but one may have scrolled away.
+      const isPlain = !event.defaultPrevented && !event.ctrlKey && !event.metaKey && !event.shiftKey;
+      const hash = event.target.closest?.('a[href^="#/"]')?.hash;
+      if (isPlain && hash && hash === location.hash) this.#follow();
+    });
     const opens = {
       'topic-button': ({ aboutTopic }) => aboutTopic(session, session.room.topic),
       privacy: ({ aboutTopic }) => aboutTopic(session, session.room.topic),
@@ -88,11 +99,13 @@ export class RoomView {
   }
 
   /** Goes where the address leads. */
-  #follow() {
+  #follow({ isFirst = false } = {}) {
     const place = readRoute(location.hash) ?? { topic: GENERAL, id: '' };
     this.#closeSheet();
+    const isHere = this.#session.room.topic === place.topic;
     this.#session.open(place.topic);
     if (place.id) this.#log.show(place.id);
+    else if (isHere && !isFirst) this.#log.follow();
   }
 
   #escape() {
@@ -106,9 +119,10 @@ export class RoomView {
     byId('mesh-name').textContent = identity.meshSlug;
     byId('topic-button').textContent = `#${room.topic}`;
     byId('topic-description').textContent = topic?.description ?? '';
-    byId('privacy').replaceChildren(icon(topic?.encrypted ? ICONS.locked : ICONS.unlocked),
-      Object.assign(document.createElement('span'), { textContent: topic?.encrypted ? 'End-to-end encrypted' : 'Readable by the meshbox' }));
+    // Never a promise: what somebody writes here goes out as it is, whatever others do.
+    byId('privacy').replaceChildren(icon(ICONS.readable), h('span', {}, topic?.encrypted ? 'Partly encrypted' : 'Readable by the meshbox'));
     byId('privacy').hidden = !topic;
+    this.#announcer.lookAt(topics.reading);
     const runs = identity.role === 'owner' || identity.role === 'admin';
     for (const id of ['invite-button', 'manage-button', 'beginning-invite']) byId(id).hidden = !runs;
     const { unread, mentions } = topics.countsExcept('');
