@@ -23,7 +23,7 @@ func (a *app) peers(ctx context.Context, f *clientFlags) error {
 		return err
 	}
 	defer c.Close()
-	others, err := c.others(ctx)
+	others, err := c.Others(ctx)
 	if err != nil {
 		return err
 	}

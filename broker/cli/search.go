@@ -10,6 +10,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -45,13 +46,9 @@ func (a *app) search(ctx context.Context, f *searchFlags, query string) error {
 		return err
 	}
 	defer c.Close()
-	answer, err := c.Request(ctx, &wire.TopicSearch{Query: query, Topic: strings.TrimPrefix(f.topic, "#"), Limit: f.limit})
+	found, err := peer.Ask[*wire.TopicSearchResponse](ctx, c, &wire.TopicSearch{Query: query, Topic: strings.TrimPrefix(f.topic, "#"), Limit: f.limit})
 	if err != nil {
 		return err
-	}
-	found, ok := answer.(*wire.TopicSearchResponse)
-	if !ok {
-		return errors.New("the broker answered topic_search with something else; update meshbox on both sides")
 	}
 	for _, hit := range slices.Backward(found.Messages) {
 		if err := a.printHit(historyLine(hit.Topic, hit.HistoryMessage), f.json); err != nil {

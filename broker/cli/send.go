@@ -48,7 +48,7 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 		return err
 	}
 	defer c.Close()
-	target, err := c.resolve(ctx, name)
+	target, err := c.Resolve(ctx, name)
 	if err != nil {
 		return err
 	}

@@ -3,12 +3,12 @@ package cli
 import (
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -55,13 +55,9 @@ func (a *app) status(ctx context.Context, f *statusFlags, id string) error {
 			return nil
 		})
 	}
-	answer, err := c.Request(ctx, &wire.MessageStatus{MessageID: id})
+	result, err := peer.Ask[*wire.MessageStatusResult](ctx, c, &wire.MessageStatus{MessageID: id})
 	if err != nil {
 		return err
-	}
-	result, ok := answer.(*wire.MessageStatusResult)
-	if !ok {
-		return errors.New("the broker answered message_status with something else; update meshbox on both sides")
 	}
 	if f.json {
 		return printJSON(a.out, result)

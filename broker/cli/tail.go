@@ -160,16 +160,12 @@ func (t *tailing) catchUp(ctx context.Context, c *peer.Conn) error {
 
 // history asks for the topic's latest messages, newest first.
 func (t *tailing) history(ctx context.Context, c *peer.Conn) ([]wire.HistoryMessage, error) {
-	answer, err := c.Request(ctx, &wire.TopicHistory{Topic: t.topic, Limit: wire.MaxHistory})
+	history, err := peer.Ask[*wire.TopicHistoryResponse](ctx, c, &wire.TopicHistory{Topic: t.topic, Limit: wire.MaxHistory})
 	if err != nil {
 		if refused, ok := errors.AsType[*wire.Error](err); !ok || refused.Code == wire.Busy {
 			c.Close() // worth another try, which Stay makes of a connection that ended
 		}
 		return nil, err
-	}
-	history, ok := answer.(*wire.TopicHistoryResponse)
-	if !ok {
-		return nil, errors.New("the broker answered topic_history with something else; update meshbox on both sides")
 	}
 	return history.Messages, nil
 }

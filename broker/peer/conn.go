@@ -40,10 +40,12 @@ type Options struct {
 type Conn struct {
 	Hello wire.HelloAck // what the broker answered
 
-	ws     *websocket.Conn
-	key    identity.Key // the one messages are sealed with: the session's, else the member's
-	pushes chan *wire.Push
-	done   chan struct{} // closed when the connection has ended
+	ws        *websocket.Conn
+	key       identity.Key // the one messages are sealed with: the session's, else the member's
+	memberKey identity.Key // a session also gets what was sent to its member
+	sessionID string       // what it is listed under
+	pushes    chan *wire.Push
+	done      chan struct{} // closed when the connection has ended
 
 	mu        sync.Mutex
 	waiting   map[string]chan wire.Message // by _reqId, and sends by their id
@@ -94,13 +96,16 @@ func Dial(ctx context.Context, o Options) (*Conn, error) {
 }
 
 func dial(ctx context.Context, o Options) (*Conn, error) {
+	if o.Client.SessionID == "" {
+		o.Client.SessionID = cryptorand.Text()
+	}
 	ws, _, err := websocket.Dial(ctx, o.Identity.BrokerURL, nil)
 	if err != nil {
 		return nil, fmt.Errorf("cannot reach the broker at %s (%w); is it running?", o.Identity.BrokerURL, dialError(err))
 	}
 	ws.SetReadLimit(readLimit)
 	c := &Conn{
-		ws: ws, key: o.Identity.Key, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
+		ws: ws, key: o.Identity.Key, memberKey: o.Identity.Key, sessionID: o.Client.SessionID, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
 		waiting: map[string]chan wire.Message{}, following: map[string]*follower{},
 	}
 	if !o.Session.IsZero() {

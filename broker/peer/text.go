@@ -22,33 +22,42 @@ func Plain(text string) (nonce, ciphertext string) {
 // SendText sends text to target: sealed if that is a key, else readable by
 // everybody it reaches. The ack may be a refusal.
 func (c *Conn) SendText(ctx context.Context, target, text string) (*wire.Ack, error) {
-	if target == "" {
-		return nil, errors.New("the recipient is missing")
+	m, err := c.Compose(target, text)
+	if err != nil {
+		return nil, err
 	}
-	m := wire.Send{TargetSpec: target, Priority: wire.PriorityNext, ClientMessageID: rand.Text()}
+	return c.Send(ctx, m)
+}
+
+// Compose makes the message that SendText sends.
+func (c *Conn) Compose(target, text string) (m wire.Send, err error) {
+	if target == "" {
+		return m, errors.New("the recipient is missing")
+	}
+	m = wire.Send{TargetSpec: target, Priority: wire.PriorityNext, ClientMessageID: rand.Text()}
 	if identity.IsPublicKey(target) {
-		var err error
-		if m.Nonce, m.Ciphertext, err = c.key.Seal(target, []byte(text)); err != nil {
-			return nil, err
-		}
-		return c.Send(ctx, m)
+		m.Nonce, m.Ciphertext, err = c.key.Seal(target, []byte(text))
+		return m, err
 	}
 	m.Nonce, m.Ciphertext = Plain(text)
 	if target[0] == '#' {
 		m.BodyVersion = 1
 	}
-	return c.Send(ctx, m)
+	return m, nil
 }
 
 // ErrSealed says that a body cannot be read with the keys at hand.
 var ErrSealed = errors.New("the message is encrypted for another key")
 
 // Text returns the text of a push. A push does not say whether it was sealed,
-// so that is tried first; what is sealed for another key is ErrSealed.
+// so that is tried first, for the key of the session and for that of its member;
+// what is sealed for another key is ErrSealed.
 func (c *Conn) Text(p *wire.Push) (string, error) {
 	if p.Topic == "" {
-		if text, err := c.key.Open(p.SenderPubkey, p.Nonce, p.Ciphertext); err == nil {
-			return string(text), nil
+		for _, key := range []identity.Key{c.key, c.memberKey} {
+			if text, err := key.Open(p.SenderPubkey, p.Nonce, p.Ciphertext); err == nil {
+				return string(text), nil
+			}
 		}
 	}
 	return Decode(p.Ciphertext, p.BodyVersion)

@@ -1,4 +1,4 @@
-package cli
+package peer
 
 import (
 	"fmt"
@@ -21,8 +21,8 @@ var (
 
 func TestTargetsThatNeedNoList(t *testing.T) {
 	for _, target := range []string{"#general", "#0VbmNmFwkUi3fN2ZdmRvpcuQGzeoSc", "@core/backend", "@all", "*", keyA} {
-		var offline session // resolve would fail on it
-		if got, err := offline.resolve(t.Context(), target); got != target || err != nil {
+		var offline Conn // it could not ask
+		if got, err := offline.Resolve(t.Context(), target); got != target || err != nil {
 			t.Errorf("%s: got %q, %v", target, got, err)
 		}
 	}
