@@ -1,0 +1,52 @@
+package cli
+
+import (
+	"context"
+	"io"
+	"log/slog"
+
+	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
+	"github.com/spf13/cobra"
+
+	"meshbox/broker/mcp"
+	"meshbox/broker/wire"
+)
+
+type mcpFlags struct {
+	clientFlags
+	name string
+}
+
+func (a *app) mcpCommand() *cobra.Command {
+	f := &mcpFlags{}
+	c := &cobra.Command{
+		Use: "mcp", Short: "Give an agent its tools for the mesh, by the Model Context Protocol",
+		Long: `Serve the Model Context Protocol on standard input and output, for an agent's
+client to start: the agent gets tools to talk in the mesh, as a session of the
+member that "meshbox join" made. It is in the mesh as long as its client runs this.`,
+		Args: noArguments,
+		RunE: func(c *cobra.Command, _ []string) error { return a.mcp(c.Context(), f) },
+	}
+	c.Flags().StringVar(&f.config, "config", "", "folder of your identities (default: meshbox in your config folder)")
+	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh, by name (default: the one joined last)")
+	c.Flags().StringVar(&f.name, "name", "", "the name others see (default: the member's, and the folder this runs in)")
+	return c
+}
+
+func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	o.Client.DisplayName = wire.CleanLine(f.name, wire.MaxNameLen)
+	if o.Identity.PeerType != wire.PeerConnector {
+		o.Client.PeerType = wire.PeerAI // also where a person joined: what speaks here is an agent
+	}
+	log := slog.New(slog.NewTextHandler(a.err, nil))
+	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
+}
+
+// unclosed is an output that outlives the session.
+type unclosed struct{ io.Writer }
+
+func (unclosed) Close() error { return nil }

@@ -1,0 +1,140 @@
+package mcp
+
+import (
+	"context"
+	"slices"
+	"sync"
+
+	"meshbox/broker/peer"
+	"meshbox/broker/wire"
+)
+
+const (
+	maxUnread = 500      // messages kept for the agent; the broker keeps what is beyond
+	maxKnown  = 5_000    // ids of messages that were handed over, as pushes may repeat
+	maxRecent = 200      // messages that can be answered by their id
+	handBytes = 48 << 10 // of text handed over at once: clients cut longer results
+)
+
+// inbox is what was pushed and not handed to the agent yet.
+type inbox struct {
+	mu     sync.Mutex
+	unread []*letter
+	recent []*letter       // handed over, oldest first
+	known  map[string]bool // ids of all that were in unread since the last clearing
+	arrive chan struct{}   // rings when something came; capacity 1
+}
+
+// letter is a message that was pushed.
+type letter struct {
+	push *wire.Push
+	text string
+	err  error // it cannot be read
+}
+
+func newInbox() *inbox {
+	return &inbox{known: map[string]bool{}, arrive: make(chan struct{}, 1)}
+}
+
+// add takes a push, and reports whether it is new and kept.
+func (b *inbox) add(c *peer.Conn, push *wire.Push) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.known[push.MessageID] || len(b.unread) >= maxUnread {
+		return false // the broker repeats what is not acked
+	}
+	if len(b.known) >= maxKnown {
+		clear(b.known)
+		for _, l := range b.unread {
+			b.known[l.push.MessageID] = true
+		}
+	}
+	b.known[push.MessageID] = true
+	l := &letter{push: push}
+	l.text, l.err = c.Text(push)
+	b.unread = append(b.unread, l)
+	select {
+	case b.arrive <- struct{}{}:
+	default:
+	}
+	return true
+}
+
+// handed reports whether a message was handed over: its ack may have got lost with
+// the connection, and the broker pushes it again.
+func (b *inbox) handed(messageID string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return b.known[messageID] && !slices.ContainsFunc(b.unread, func(l *letter) bool { return l.push.MessageID == messageID })
+}
+
+// count returns how many messages wait, and how many of them are for this agent
+// in particular.
+func (b *inbox) count(isForMe func(*letter) bool) (all, mine int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.unread {
+		if isForMe(l) {
+			mine++
+		}
+	}
+	return len(b.unread), mine
+}
+
+// take hands over the oldest messages that fit, and reports how many stay.
+func (b *inbox) take() (handed []*letter, left int) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	size, n := 0, 0
+	for ; n < len(b.unread); n++ {
+		if size += len(b.unread[n].text); n > 0 && size > handBytes {
+			break
+		}
+	}
+	handed = slices.Clone(b.unread[:n])
+	b.unread = slices.Delete(b.unread, 0, n)
+	b.recent = append(b.recent, handed...)
+	if surplus := len(b.recent) - maxRecent; surplus > 0 {
+		b.recent = slices.Delete(b.recent, 0, surplus)
+	}
+	return handed, len(b.unread)
+}
+
+// find returns the message whose id begins so, if exactly one that came here does.
+func (b *inbox) find(prefix string) *letter {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	var found *letter
+	for _, l := range slices.Concat(b.recent, b.unread) {
+		if len(prefix) >= minIDPrefix && len(prefix) <= len(l.push.MessageID) && l.push.MessageID[:len(prefix)] == prefix {
+			if found != nil && found != l {
+				return nil
+			}
+			found = l
+		}
+	}
+	return found
+}
+
+// minIDPrefix is how much of a message's id names it: ids of one hour begin alike.
+const minIDPrefix = 8
+
+// settle tells the broker that messages were handed over: acks, and the read mark
+// of each topic.
+func settle(ctx context.Context, c *peer.Conn, handed []*letter) error {
+	newest := map[string]string{}
+	for _, l := range handed {
+		if err := c.Ack(ctx, l.push); err != nil {
+			return err
+		}
+		if l.push.Topic != "" {
+			newest[l.push.Topic] = l.push.MessageID
+		}
+	}
+	for topic, id := range newest {
+		if _, err := c.Request(ctx, &wire.TopicMarkRead{Topic: topic, MessageID: id}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
