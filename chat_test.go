@@ -240,6 +240,45 @@ func TestAfterAnAbsenceOneGoesOnWhereOneLeft(t *testing.T) {
 		until(`() => document.querySelector(".divider.new").nextElementSibling.textContent.includes("meanwhile 0")`), click("#jump"), gone("#topics .count"))
 }
 
+// What is said while a page has no connection is not read because it was open.
+func TestWhatWasMissedIsNotRead(t *testing.T) {
+	h := newHouse(t)
+	address := strings.TrimPrefix(h.url, "http://localhost")
+	claude := h.agent("claude")
+	for round := range 2 {
+		wantSeen(t, claude, said(t, claude, "general", fmt.Sprintf("before %d", round)), "Olga")
+		h.kill()
+		h.server = start(t, h.program, h.folder, "127.0.0.1:0", "--send-rate", "0") // where the page does not look
+		claude = h.agent(fmt.Sprintf("claude-%d", round))
+		var ids []string
+		for i := range 40 {
+			ids = append(ids, said(t, claude, "general", fmt.Sprintf("missed %d", i)))
+		}
+		h.kill()
+		h.server = start(t, h.program, h.folder, "127.0.0.1"+address, "--send-rate", "0")
+		do(t, h.page, shows("#connection", "Connected"), shows("#jump", "40 new messages"), shows("#topics .count", "40"),
+			until(`(id) => document.querySelector(".divider.new")?.nextElementSibling.dataset.messageId === id`, ids[0]))
+		claude = h.agent(fmt.Sprintf("later-%d", round))
+		do(t, h.page, click("#jump"), gone("#topics .count"))
+	}
+	// Who follows a link to what is in sight goes on reading.
+	last := said(t, claude, "general", "the last word")
+	do(t, h.page, sees("later-1", "the last word"), chromedp.Evaluate[chromedp.Void](fmt.Sprintf("location.hash = '#/general/%s'", last)), until(`() => document.activeElement.textContent.includes("the last word")`))
+	wantSeen(t, claude, said(t, claude, "general", "or not"), "Olga")
+}
+
+// A topic nobody has read is not read because it was opened.
+func TestATopicThatWasNeverRead(t *testing.T) {
+	h := newHouse(t)
+	claude := h.agent("claude")
+	do(t, h.page, click("#topic-new"), write(`dialog [name=name]`, "log"), key("Enter"), shows("#topic-button", "#log"), shows("#beginning", "#log"), click(`#topics [data-topic=general] a`), shows("#topic-button", "#general"))
+	asked(t, claude, &wire.TopicJoin{Topic: "log"})
+	for i := range 100 {
+		said(t, claude, "log", fmt.Sprintf("entry %d", i))
+	}
+	do(t, h.page, shows("#topics .count", "99+"), click(`#topics [data-topic=log] a`), shows("#jump", "100 new messages"), shows(".divider.new", "New"), click("#jump"), gone("#topics .count"))
+}
+
 func TestScrollingBackOverALongHistory(t *testing.T) {
 	h := newHouse(t)
 	ids := h.history(1_500)

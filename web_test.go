@@ -119,16 +119,21 @@ func TestModuleReadMark(t *testing.T) {
 		look("what was read is not loaded", list.slice(2), false);
 		mark.advance("m5"); look("read on");
 		mark.learn("m3", list); look("the broker is behind");
+		mark.draw(); look("all was read: drawn anew");
 		mark.erase(); look("erased");
-		mark.learn("m3", list.slice(0, 4)); mark.draw(); look("own ones", list.slice(0, 4));
-		look("what is sent to peers", [...list.slice(0, 3), { id: "x", note: "outside" }]);
+		const other = new ReadMark();
+		other.learn("m1", list); other.draw(); other.draw(); said.push("it stays: " + other.lineIn(list, true).id);
+		other.learn("m9", list); said.push("read elsewhere, and not loaded yet: " + other.id);
+		const third = new ReadMark();
+		third.learn("m3", list);
+		said.push("own ones: " + third.isBehind(list.slice(0, 4)), "what is sent to peers: " + third.isBehind([...list.slice(0, 3), { id: "x", note: "outside" }]));
 		const fresh = new ReadMark();
 		fresh.learn("", list); fresh.draw(); said.push("nothing was read: " + fresh.isBehind(list) + " " + fresh.lineIn(list, true).id + " " + fresh.lineIn(list, false));
 		return said;
 	}`)
 	want := []string{
 		"nothing is known: false no line", "told: true no line", "drawn: true m3", "what was read is not loaded: true no line", "read on: false m3",
-		"the broker is behind: false m3", "erased: false no line", "own ones: false no line", "what is sent to peers: false no line",
+		"the broker is behind: false m3", "all was read: drawn anew: false no line", "erased: false no line", "it stays: m2", "read elsewhere, and not loaded yet: m9", "own ones: false", "what is sent to peers: false",
 		"nothing was read: true m1 null",
 	}
 	if !slices.Equal(got, want) {

@@ -44,7 +44,7 @@ function asMarkdown({ replyToId }, { author, text, note, at }, authors) {
   return `\n**${escaped(author.name)}**, ${new Date(at).toISOString()}${reply}\n\n${body.replace(/^/gm, '> ').replace(/ +$/gm, '')}\n`;
 }
 
-const escaped = (name) => name.replace(/[\\`*_[\]<>]/g, '\\$&');
+const escaped = (name) => name.replace(/[\\`*_[\]<>&]/g, '\\$&');
 
 /** What the broker has, and the text instead of its base64, if it is one. */
 function asJson({ nonce, ciphertext, ...entry }, { text, note }) {

@@ -273,13 +273,17 @@ function link({ href, hostname }, label, title) {
   return element;
 }
 
-/** What an address may begin with in the eyes of a reader; README.md is none. */
-const ADDRESS = /^\s*(?:https?:\/\/(?<named>[^\s/:?#]+)|(?<bare>(?:[\p{L}\p{N}-]+\.)+(?:com|org|net|edu|gov|io|dev|app|ai|co))(?![\p{L}\p{N}.-]))/iu;
+/** What looks like an address to a reader: with a scheme anywhere, or a name with dots at the beginning. */
+const ADDRESS = /https?:\/\/(?<named>[^\s/:?#]+)|^[^\p{L}\p{N}]*(?<bare>(?:[\p{L}\p{N}-]+\.)+(?<end>\p{L}{2,}))(?![\p{L}\p{N}.-])/iu;
+
+/** README.md and main.go are names of files. */
+const FILES = /^(?:md|txt|go|mod|sum|js|mjs|ts|tsx|jsx|py|rb|rs|c|h|cc|cpp|java|kt|swift|php|sh|sql|html?|css|json|jsonl|ya?ml|toml|lock|xml|csv|log|pdf|png|jpe?g|svg|gif|zip|gz|diff|patch|proto|conf|cfg|ini|env)$/i;
 
 /** Whether a text looks like an address of another place than the one it leads to. */
-function pretends(shown, hostname) {
-  const { named, bare } = ADDRESS.exec(shown)?.groups ?? {};
-  const host = named ?? bare;
+function pretends(text, hostname) {
+  if (/[\u202a-\u202e\u2066-\u2069]/u.test(text)) return true; // it may read the other way round
+  const { named, bare, end } = ADDRESS.exec(text.replace(/\p{Cf}/gu, ''))?.groups ?? {};
+  const host = named ?? (FILES.test(end) ? '' : bare);
   if (!host) return false;
   const real = host.includes('@') ? '' : safeUrl(`https://${host}`)?.hostname; // as the browser writes it, too
   return real?.replace(/^www\./, '') !== hostname.replace(/^www\./, '');

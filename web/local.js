@@ -115,7 +115,8 @@ export class Outbox {
   /** @returns {Unsent[]} oldest first */
   list() {
     const keys = Object.keys(localStorage).filter((key) => key.startsWith(PREFIX + this.#prefix));
-    return keys.map((key) => JSON.parse(localStorage.getItem(key))).sort((a, b) => a.at - b.at);
+    const entries = keys.map((key) => JSON.parse(localStorage.getItem(key))); // null: another tab has just sent it
+    return entries.filter(Boolean).sort((a, b) => a.at - b.at);
   }
 
   /** @param {Unsent} message */

@@ -201,8 +201,10 @@ class Table {
     const row = this.#rows.get(key) ?? Object.assign(h('tr'), { key });
     if (row.version !== version) {
       row.version = version;
+      const hadFocus = row.contains(document.activeElement);
       // On a phone each row is a card, and its cells say what they are.
       row.replaceChildren(...cells().map((content, column) => h('td', { dataset: { head: this.#heads[column] } }, content)));
+      if (hadFocus) row.querySelector('button')?.focus();
     }
     return row;
   }

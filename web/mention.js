@@ -41,7 +41,7 @@ export class NameIndex {
    * @param {string} me which of them is one's own
    */
   learn(names, me) {
-    const list = JSON.stringify([names, me]);
+    const list = JSON.stringify([[...names].sort(), me]); // they come by who is here, which is no matter
     if (list === this.#list) return;
     this.#list = list;
     this.version++;

@@ -16,6 +16,7 @@ const AT_BOTTOM = 48; // px from the end that still count as the end
 const READ_AHEAD = 800; // px from either end at which more is fetched
 const RETRY = 2_000; // ms after more could not be fetched
 const MOVING = 3_000; // ms after a touch or a turn of the wheel in which the messages may still be moving
+const COMING = 150; // ms after somebody came back in which a click may follow
 const FLASH = 2_400; // ms that a message somebody went to stands out
 
 export class MessageLog {
@@ -26,13 +27,14 @@ export class MessageLog {
   #jump = byId('jump');
   #rows = new Map(); // message → its row, which carries its day and that day's divider
   #newLine = h('div', { className: 'divider new', role: 'separator' }, h('span', {}, 'New'));
-  #notice = h('p', { className: 'notice', role: 'status', hidden: true });
+  #notice = h('p', { className: 'notice', role: 'status' });
   #noticeTimer = 0;
   #receipts;
   #actions;
   #spoken = new SpokenMessages();
   #onReply;
   #looking = isLooking();
+  #coming = 0; // timer of somebody who comes back
   #pinned = true; // follow the newest message
   #placed = false; // the reader's first place in this topic, or after an absence, was found
   #seeking = ''; // id of the message to show, once it is there
@@ -40,12 +42,13 @@ export class MessageLog {
   #lastTop = 0;
   #lastHeight = 0;
   #touched = 0; // when somebody last moved the messages, ms since the page began
+  #clicked = -Infinity; // when somebody last clicked anywhere, likewise
   #dirty = false;
   #failed = 0; // Unix ms when more could not be fetched
   #names = new NameIndex();
   #onRoom = {
     change: () => this.#invalidate(),
-    missed: () => this.#welcomeBack(),
+    missed: () => this.#findPlaceAgain(),
     came: ({ detail }) => this.#looking && this.#spoken.say(detail),
   };
 
@@ -73,6 +76,7 @@ export class MessageLog {
     this.#wireScroller();
     for (const type of ['focus', 'blur']) window.addEventListener(type, () => this.#look());
     document.addEventListener('visibilitychange', () => this.#look());
+    document.addEventListener('pointerdown', () => { this.#clicked = performance.now(); }, { capture: true, passive: true });
     this.#enter(session.room);
   }
 
@@ -110,7 +114,7 @@ export class MessageLog {
     this.#list.replaceChildren();
     this.#receipts.close();
     this.#spoken.forget();
-    this.#notice.hidden = true;
+    this.#notice.textContent = '';
     this.#pinned = room.atLatest;
     this.#placed = false;
     this.#seeking = '';
@@ -120,6 +124,7 @@ export class MessageLog {
 
   /** Follows the newest message again, as after sending one. */
   follow() {
+    this.#takeOver();
     this.#room.goToLatest();
     setRoute(this.#room.topic);
     this.#pinned = this.#placed = true;
@@ -138,6 +143,7 @@ export class MessageLog {
 
   /** @param {boolean} toLine not to the message itself, but to what was not read since */
   async #seek(id, toLine) {
+    this.#takeOver();
     this.#pinned = false;
     this.#placed = true;
     this.#seeking = id;
@@ -145,7 +151,11 @@ export class MessageLog {
     try {
       const found = await this.#room.goTo(id);
       if (this.#seeking !== id) return; // somebody has gone elsewhere since
-      if (found) return this.#render();
+      if (found) {
+        this.#render();
+        this.#seeking = ''; // also if it has no row
+        return;
+      }
       if (!toLine) this.say('This message is not in this topic.');
     } catch (error) {
       if (this.#seeking !== id || error.passing) return;
@@ -155,16 +165,32 @@ export class MessageLog {
     if (this.#room.atLatest) this.follow();
   }
 
-  /** Whether somebody is looking may have changed; who comes back goes on where it was left. */
+  /** Whether somebody is looking may have changed. Who comes may be about to click. */
   #look() {
-    const before = this.#looking;
-    this.#looking = isLooking();
-    if (this.#looking && !before && this.#room.hasUnread) this.#welcomeBack();
+    clearTimeout(this.#coming);
+    if (isLooking()) this.#coming = setTimeout(() => this.#comeBack(), COMING);
+    else this.#looking = false;
     this.#invalidate();
   }
 
-  /** What came meanwhile is not read because it is there: go to where it begins. */
-  #welcomeBack() {
+  /** Who comes and says at once where to go is not taken elsewhere. */
+  #takeOver() {
+    clearTimeout(this.#coming);
+    this.#looking = isLooking();
+  }
+
+  /** What came meanwhile is not read because it is there: go to where it begins, or stay under the pointer. */
+  #comeBack() {
+    if (this.#looking) return;
+    this.#looking = true;
+    const isClicking = performance.now() - this.#clicked < 2 * COMING;
+    if (this.#room.hasUnread && isClicking) this.#pinned = false;
+    else if (this.#room.hasUnread) this.#findPlaceAgain();
+    this.#invalidate();
+  }
+
+  /** Who was following is taken to what is new. */
+  #findPlaceAgain() {
     if (this.#pinned) this.#placed = false;
   }
 
@@ -185,9 +211,8 @@ export class MessageLog {
    */
   say(sentence, stays = false) {
     this.#notice.textContent = sentence;
-    this.#notice.hidden = false;
     clearTimeout(this.#noticeTimer);
-    if (!stays) this.#noticeTimer = setTimeout(() => { this.#notice.hidden = true; }, 2 * FLASH);
+    if (!stays) this.#noticeTimer = setTimeout(() => { this.#notice.textContent = ''; }, 2 * FLASH);
   }
 
   #learnNames() {
@@ -224,6 +249,7 @@ export class MessageLog {
     if (!this.#room.hasUnread) return;
     if (this.#rows.has(this.#room.unreadFrom)) this.#goToNewLine();
     else if (this.#room.readUpTo) this.#seek(this.#room.readUpTo, true); // further back than what is loaded
+    else this.#pinned = false; // from the very beginning, which scrolling back gets to
   }
 
   #goToNewLine() {
@@ -237,13 +263,17 @@ export class MessageLog {
     if (!row) return;
     this.#seeking = '';
     if (this.#toLine && this.#rows.has(this.#room.unreadFrom)) return this.#goToNewLine();
-    row.scrollIntoView({ block: 'center' });
+    this.#center(row);
     if (this.#toLine) return;
-    // Rows above have their real height only now.
-    requestAnimationFrame(() => row.scrollIntoView({ block: 'center' }));
+    requestAnimationFrame(() => this.#center(row)); // rows above have their real height only now
     row.focus({ preventScroll: true });
     row.classList.add('reached');
     setTimeout(() => row.classList.remove('reached'), FLASH);
+  }
+
+  #center(row) {
+    row.scrollIntoView({ block: 'center' });
+    this.#pinned = this.#room.atLatest && this.#toEnd() < AT_BOTTOM;
   }
 
   #reconcile() {
@@ -382,7 +412,7 @@ export class MessageLog {
 
   #updateReading() {
     const following = this.#pinned && this.#room.atLatest;
-    this.#session.setReading(this.#placed && following && this.#looking, following);
+    this.#room.look(this.#placed && following && this.#looking, following);
   }
 
   /** The first row on the screen and where it is: rows above it may come and go. */

@@ -93,7 +93,9 @@ function show(mentions, mesh) {
   if (!notification) return;
   notification.onclick = () => {
     window.focus();
-    location.hash = route(topic, one && !note ? id : '');
+    const hash = route(topic, one && !note ? id : '');
+    if (location.hash === hash) window.dispatchEvent(new Event('hashchange')); // one may have scrolled away
+    else location.hash = hash;
     notification.close();
   };
 }

@@ -7,17 +7,23 @@ export class ReadMark {
 
   #known = false; // otherwise nothing counts as unread: one is not in the topic
   #line = null; // id behind which the "new" line stands; null: there is none
+  #passed = false; // what stood behind the line was read
 
   /**
-   * Takes the broker's word. It may be older than what was read here since.
+   * Takes the broker's word. It may be older than what was read here since, or of
+   * a message that was read elsewhere and is not loaded yet: then their ids tell,
+   * which begin with the time.
    * @param {string} id of the newest message that was read, '' for none
    * @param {Message[]} messages in order
    */
   learn(id, messages) {
-    const place = (one) => messages.findLastIndex((message) => message.id === one);
-    if (this.#known && place(this.id) > place(id)) return;
+    const [here, there] = [this.id, id].map((one) => messages.findLastIndex((message) => message.id === one));
+    const isOlder = here >= 0 && there >= 0 ? there < here : id < this.id;
+    if (this.#known && isOlder) return;
     this.#known = true;
+    if (id === this.id) return;
     this.id = id;
+    this.#passed = true;
   }
 
   /**
@@ -27,6 +33,7 @@ export class ReadMark {
   advance(id) {
     if (!this.#known || !id || id === this.id) return false;
     this.id = id;
+    this.#passed = true;
     return true;
   }
 
@@ -35,9 +42,11 @@ export class ReadMark {
     return this.#known && messages.slice(messages.findLastIndex(({ id }) => id === this.id) + 1).some(countsAsNew);
   }
 
-  /** Draws the line behind what was read, unless there is one: it stays while one reads on. */
+  /** Draws the line behind what was read; one behind which something is unread stays. */
   draw() {
-    if (this.#known) this.#line ??= this.id;
+    if (!this.#known || (this.#line !== null && !this.#passed)) return;
+    this.#line = this.id;
+    this.#passed = false;
   }
 
   /** Takes the line away. */

@@ -48,7 +48,7 @@ export class Room extends EventTarget {
   #keepsakes; // messages that are in no history
   #readMark = new ReadMark();
   #member = false; // one is in the topic, and gets what is said in it
-  #reading = false; // somebody is looking at the newest message
+  #looking = false; // somebody has the newest message before them
   #following = true; // the newest message is what is shown, or would be
   #live = new Timeline(); // the newest messages that the broker has
   #island = null; // Timeline of older ones, if those are shown
@@ -59,7 +59,7 @@ export class Room extends EventTarget {
   #caughtUp = false; // pushes now follow without a gap
   #syncing = null; // promise while catching up
   #goal = ''; // id of the message to go to, while it is fetched
-  #pumping = false; // unsent messages are being sent, one after the other
+  #inFlight = null; // the unsent message that is being sent: one after the other
 
   /**
    * @param {string} topic name
@@ -126,6 +126,14 @@ export class Room extends EventTarget {
     return this.#readMark.isBehind(this.#live.list);
   }
 
+  /**
+   * True when what comes now is read as it comes. After a lost connection it is not
+   * until all that was missed is here, and one has been taken to where it begins.
+   */
+  get reading() {
+    return this.#looking && this.#caughtUp;
+  }
+
   /** @returns {Message|null} the message the "new" line stands above */
   get unreadFrom() {
     return this.#readMark.lineIn(this.#shown.list, this.#shown.complete);
@@ -157,32 +165,35 @@ export class Room extends EventTarget {
   /** @param {Object[]} receipts of topic_receipts_response */
   setReceipts(receipts) {
     for (const receipt of receipts) this.#receipts.set(receipt.messageId, receipt);
+    for (const id of this.#receipts.keys()) if (this.#receipts.size > MOST) this.#receipts.delete(id);
     if (receipts.length) this.#changed();
   }
 
   /**
    * Takes what topic_list says of this member in the topic.
    * @param {{role: string, readUpTo: string}} topic
+   * @returns {boolean} whether one has just come in
    */
   setMembership({ role, readUpTo }) {
     const joined = role !== '' && !this.#member;
     this.#member = role !== '';
     if (!this.#member) this.#caughtUp = false;
     if (this.#member) this.#readMark.learn(readUpTo, this.#live.run);
-    if (!this.#reading && this.hasUnread) this.#readMark.draw();
+    if (!this.reading && this.hasUnread) this.#readMark.draw();
     if (joined && this.loaded) this.sync(); // what was said until now came to others only
     this.#changed();
+    return joined;
   }
 
   /**
-   * @param {boolean} reading whether somebody is looking at the newest message
+   * @param {boolean} looking whether somebody has the newest message before them
    * @param {boolean} following whether that is what the page shows
    */
-  setReading(reading, following) {
+  look(looking, following) {
     this.#following = following;
-    if (reading === this.#reading) return;
-    this.#reading = reading;
-    if (!reading && !this.hasUnread) this.#readMark.erase();
+    if (looking === this.#looking) return;
+    this.#looking = looking;
+    if (!looking && !this.hasUnread) this.#readMark.erase();
     this.#changed();
   }
 
@@ -206,15 +217,15 @@ export class Room extends EventTarget {
 
   async #catchUp() {
     this.#live.markStart();
-    const before = this.#synced;
+    const wasCaughtUp = this.#caughtUp;
     try {
-      const { run, gap } = await this.#fetchNewest(before);
+      const { run, gap } = await this.#fetchNewest(this.#synced);
       this.#live.merge(run.map((message) => this.#claimed(message)), gap);
       this.#synced = this.#live.newestId;
       this.#caughtUp = this.#member;
       this.loaded = true;
       this.error = '';
-      this.#welcomeBack(before);
+      if (!wasCaughtUp) this.#showMissed();
       this.#fetchParents();
     } catch (error) {
       if (!error.passing) this.error = this.#sentence(error);
@@ -223,9 +234,9 @@ export class Room extends EventTarget {
   }
 
   /** What was said in an absence is new, also to somebody who was looking all the while. */
-  #welcomeBack(before) {
-    if (before === this.#synced || !this.hasUnread) return;
-    this.#reading = false;
+  #showMissed() {
+    if (!this.hasUnread) return;
+    this.#looking = false; // until the page has gone there
     this.#readMark.draw();
     this.dispatchEvent(new Event('missed'));
   }
@@ -369,18 +380,26 @@ export class Room extends EventTarget {
   /**
    * Takes a push of this topic, or one for this member that belongs to no topic.
    * @param {Object} push
+   * @returns {boolean} whether it is new here: the broker repeats what was not acked
    */
   receive(push) {
     if (!push.topic) this.#keepsakes.add(push);
     const message = this.#claimed(fromWire(push, this.#me, !push.topic));
-    this.#live.append(message);
+    if (!this.#live.append(message)) {
+      this.#changed(); // an own one that another tab has sent may be confirmed by it
+      return false;
+    }
     if (this.#caughtUp) this.#synced = this.#live.newestId;
-    if (!this.#reading && this.hasUnread) this.#readMark.draw(); // what comes while one reads is not "new"
+    if (!this.reading && this.hasUnread) this.#readMark.draw(); // what comes while one reads is not "new"
     // Who has scrolled up in the live messages must not lose them while reading.
-    if (this.#live.run.length > (this.#following ? MOST : 2 * MOST)) this.#live.keepNewest(KEPT);
+    if (this.#live.run.length > (this.#following ? MOST : 2 * MOST)) {
+      this.#live.keepNewest(KEPT);
+      this.#parents.clear(); // what is still answered is fetched again
+    }
     if (message.replyTo) this.#fetchParents();
     this.#changed();
     if (!message.own) this.dispatchEvent(new CustomEvent('came', { detail: message }));
+    return true;
   }
 
   /**
@@ -432,27 +451,26 @@ export class Room extends EventTarget {
    * broker may refuse one for the moment and take the next.
    */
   async flush() {
-    if (this.#pumping) return;
-    this.#pumping = true;
+    if (this.#inFlight) return;
     try {
-      for (let message; (message = this.#nextUnsent());) {
-        const wait = await this.#deliver(message);
+      while ((this.#inFlight = this.#nextUnsent())) {
+        const wait = await this.#deliver(this.#inFlight);
         if (wait) await new Promise((done) => setTimeout(done, wait));
       }
     } catch {
       // Without an answer it stays "sending": the next hello repeats it under the
       // same client_message_id, so it can not double.
     }
-    this.#pumping = false;
+    this.#inFlight = null;
   }
 
   #nextUnsent() {
-    return [...this.#unsent.values()].find(({ state }) => state === 'sending');
+    return [...this.#unsent.values()].find(({ state }) => state === 'sending') ?? null;
   }
 
-  /** @param {string} sentence why the broker will never take what is unsent */
-  refuseUnsent(sentence) {
-    for (const message of this.#unsent.values()) this.#fail(message, sentence);
+  /** @param {string} sentence why the broker will never take the message that is being sent */
+  refuseInFlight(sentence) {
+    if (this.#inFlight) this.#fail(this.#inFlight, sentence);
     this.#changed();
   }
 
@@ -466,7 +484,7 @@ export class Room extends EventTarget {
       const [, code, sentence] = /^(\w+): (.*)$/s.exec(ack.error ?? '') ?? [];
       if (ack.queued) this.#confirm(message, ack.messageId);
       else if (PASSING.has(code)) return 1_000 * (/in (\d+) s/.exec(sentence)?.[1] ?? 0) || FIRST_WAIT;
-      else this.#fail(message, code === 'target_not_found' ? 'This topic is not there, or not any more.' : capital(sentence ?? ack.error));
+      else this.#fail(message, code === 'target_not_found' ? 'This topic is not there, or not any more.' : capital(sentence ?? ack.error ?? 'meshbox did not take it and gave no reason'));
     } catch (error) {
       if (error.passing) throw error;
       this.#fail(message, error.message);
@@ -510,7 +528,7 @@ export class Room extends EventTarget {
   }
 
   #changed() {
-    if (this.#reading && this.loaded && this.atLatest && this.#readMark.advance(this.#live.newestId)) {
+    if (this.reading && this.loaded && this.atLatest && this.#readMark.advance(this.#live.newestId)) {
       this.dispatchEvent(new Event('read'));
     }
     this.dispatchEvent(new Event('change'));

@@ -135,7 +135,9 @@ function updateStatus(row, message, context) {
     shown.lastChild.data = receiptText(context.receipt);
     return;
   }
-  row.querySelector('.message-status')?.remove();
+  const gone = row.querySelector('.message-status');
+  if (gone?.contains(document.activeElement)) row.focus({ preventScroll: true }); // it has to be somewhere
+  gone?.remove();
   const line = statusLine(message, context);
   if (line) row.append(line);
 }

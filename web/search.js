@@ -38,7 +38,7 @@ export class SearchPanel {
     this.#everywhere.addEventListener('change', () => this.#search());
     this.#results.addEventListener('click', ({ target }) => target.closest('a') && matchMedia('(max-width: 900px)').matches && this.close());
     this.#button.onclick = () => (this.#panel.hidden ? this.open() : this.close());
-    session.addEventListener('room', () => this.#soon());
+    session.addEventListener('room', () => this.#everywhere.checked || this.#soon());
     session.connection.addEventListener('hello', () => this.#failed && this.#soon());
   }
 

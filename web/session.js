@@ -37,7 +37,7 @@ export class Session extends EventTarget {
     this.connection = new Connection(socketURL(), () => this.#hello());
     const request = (type, fields) => this.connection.request(type, fields);
     this.request = request;
-    this.topics = new Topics(request);
+    this.topics = new Topics(request, identity.meshId);
     this.roster = new Roster(identity, request);
     this.mesh = new Mesh(request);
     this.room = this.#roomOf(GENERAL);
@@ -64,20 +64,11 @@ export class Session extends EventTarget {
    */
   open(topic) {
     if (topic === this.room.topic) return;
-    this.room.setReading(false, true);
+    this.room.look(false, true);
     this.room = this.#roomOf(topic);
     this.topics.setCurrent(topic);
     this.#syncRoom();
     this.dispatchEvent(new Event('room'));
-  }
-
-  /**
-   * @param {boolean} reading whether somebody is looking at the newest message shown
-   * @param {boolean} following whether that is what the page shows
-   */
-  setReading(reading, following) {
-    this.topics.setReading(reading);
-    this.room.setReading(reading, following);
   }
 
   /**
@@ -95,6 +86,7 @@ export class Session extends EventTarget {
     room = new Room(topic, this.identity, this.request);
     const known = this.topics.find(topic);
     if (known) room.setMembership(known);
+    room.addEventListener('change', () => room === this.room && this.topics.setReading(room.reading));
     room.addEventListener('read', () => this.#later(`read/${topic}`, READ_DELAY, () => this.#tellRead(room)));
     room.addEventListener('sent', ({ detail: { id, clientId, text, replyTo, at } }) => {
       this.topics.note({ name: topic, at, encrypted: false, own: true });
@@ -152,6 +144,11 @@ export class Session extends EventTarget {
     const { room, connection } = this;
     if (!connection.online) return;
     this.#quietly(room.sync());
+    this.#followReceipts();
+  }
+
+  #followReceipts() {
+    const { room, connection } = this;
     connection.follow('topic_receipts', { topic: room.topic }, ({ receipts }) => room.setReceipts(receipts));
   }
 
@@ -161,7 +158,7 @@ export class Session extends EventTarget {
     const topic = push.topic ?? GENERAL;
     const message = fromWire(push, this.identity, !push.topic);
     const mention = message.note === 'direct' || mentioned(message.text, [this.identity.displayName]).length > 0 || this.#repliesToMe(topic, message);
-    this.#rooms.get(topic)?.receive(push);
+    if (this.#rooms.get(topic)?.receive(push) === false) return;
     this.topics.note({ name: topic, at: message.at, encrypted: push.bodyVersion === 2, own: message.own, mention, outside: !push.topic });
     if (mention && !message.own) this.dispatchEvent(new CustomEvent('mention', { detail: { topic, message } }));
   }
@@ -199,7 +196,8 @@ export class Session extends EventTarget {
   #applyTopics() {
     for (const [name, room] of this.#rooms) {
       const topic = this.topics.find(name);
-      room.setMembership(topic ?? { role: '', readUpTo: '' });
+      const joined = room.setMembership(topic ?? { role: '', readUpTo: '' });
+      if (joined && room === this.room) this.#followReceipts(); // who is outside is told nothing
       if (topic && topic.readUpTo === room.readUpTo) this.#told.set(name, topic.readUpTo);
       if (topic) this.#quietly(this.#tellRead(room)); // the last time it may have got lost
       else if (room !== this.room) this.#rooms.delete(name);
@@ -218,7 +216,7 @@ export class Session extends EventTarget {
     if (phase !== 'waiting') return;
     if (reason === 'session_replaced') sessionId(true); // a duplicated tab took ours along
     if (closeCode !== 1009) return;
-    for (const room of this.#rooms.values()) room.refuseUnsent('This message is larger than this meshbox allows. Send it in parts.');
+    for (const room of this.#rooms.values()) room.refuseInFlight('This message is larger than this meshbox allows. Send it in parts.');
   }
 
   #keep(change) {

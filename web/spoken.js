@@ -31,8 +31,10 @@ export class SpokenMessages {
     this.#timer = 0;
     const came = this.#came.splice(0);
     if (!came.length) return;
-    byId('spoken').textContent = came.length > MOST
+    const place = byId('spoken');
+    const said = came.length > MOST
       ? `${plural(came.length, 'new message')}, the last from ${came.at(-1).author.name}`
       : came.map(({ author, text, note }) => `${author.name}: ${note === 'sealed' || note === 'direct' ? 'an encrypted message' : plain(text, LENGTH)}`).join('\n');
+    place.textContent = said === place.textContent ? `${said}\u00a0` : said; // the same again is news, too
   }
 }

@@ -19,7 +19,7 @@ export class Timeline {
   #run = []; // the messages of the topic
   #outside = []; // the others, by id
   #byId = new Map();
-  #arrived = new Set(); // what was appended since the last markStart
+  #arrived = null; // what was appended since markStart, until it is merged
   #start = ''; // id of the oldest message of the last merge
 
   /** @param {Message[]} [run] oldest first */
@@ -50,15 +50,20 @@ export class Timeline {
    * those that waited for this member and are older than what was fetched: between
    * them and that there may be a hole, and scrolling back brings them.
    * @param {Message} message
+   * @returns {boolean} whether it was added
    */
   append(message) {
-    if (this.#byId.has(message.id)) return;
-    if (!isOfTopic(message)) return this.#replace(this.#run, [...this.#outside, message]);
-    if (message.id < this.#start) return;
+    if (this.#byId.has(message.id)) return false;
+    if (!isOfTopic(message)) {
+      this.#replace(this.#run, [...this.#outside, message]);
+      return true;
+    }
+    if (message.id < this.#start) return false;
     this.#run.push(message);
-    this.#arrived.add(message);
+    this.#arrived?.add(message);
     this.#byId.set(message.id, message);
     this.list.push(message);
+    return true;
   }
 
   /** @param {Message[]} page what comes before the oldest message, oldest first */
@@ -85,7 +90,7 @@ export class Timeline {
 
   /** Call before asking for what is to be merged. */
   markStart() {
-    this.#arrived.clear();
+    this.#arrived = new Set();
   }
 
   /**
@@ -98,11 +103,14 @@ export class Timeline {
   merge(run, gap) {
     const inRun = new Set(run.map(({ id }) => id));
     const others = this.#run.filter(({ id }) => !inRun.has(id));
-    // Of what was pushed, some waited for this member and is older than the run. Ids
-    // tell: they are near enough the order to say on which side of it one is.
+    // Of what was pushed, some had waited for this member and is older than the run:
+    // between it and the run there may be a hole. Ids tell, as they are near enough
+    // the order: with a run of 4 to 6, the pushed 7 and a late 5 are newer, 1 is not.
+    const arrived = this.#arrived ?? new Set();
     const middle = run[run.length >> 1]?.id ?? '';
-    const isNewer = (message) => this.#arrived.has(message) && message.id > middle;
-    const older = gap ? [] : others.filter((message) => !this.#arrived.has(message));
+    const isNewer = (message) => arrived.has(message) && message.id > middle;
+    const older = gap ? [] : others.filter((message) => !arrived.has(message));
+    this.#arrived = null;
     this.#start = run[0]?.id ?? '';
     this.#replace([...older, ...run.map((message) => this.#byId.get(message.id) ?? message), ...others.filter(isNewer)]);
   }

@@ -15,6 +15,8 @@
  * @property {boolean} encrypted the newest message is one that the broker can not read
  */
 
+import { recall, remember } from './local.js';
+
 /** The broker counts no further. */
 export const MOST_UNREAD = 1_000;
 
@@ -30,12 +32,18 @@ export class Topics extends EventTarget {
 
   #request;
   #reading = false; // the current one, up to its newest message
-  #aside = new Map(); // by topic: how many unread messages stand there and are in no history
+  #aside; // topic → how many unread messages stand there and are in no history
+  #asideKey;
 
-  /** @param {(type: string, fields?: Object) => Promise<Object>} request */
-  constructor(request) {
+  /**
+   * @param {(type: string, fields?: Object) => Promise<Object>} request
+   * @param {string} scope mesh id
+   */
+  constructor(request, scope) {
     super();
     this.#request = request;
+    this.#asideKey = `aside/${scope}`;
+    this.#aside = JSON.parse(recall(this.#asideKey) || '{}');
   }
 
   /** @returns {string} the topic at whose newest message somebody is looking, '' for none */
@@ -72,7 +80,7 @@ export class Topics extends EventTarget {
       visibility: topic.visibility,
       members: topic.memberCount,
       role: topic.role ?? '',
-      unread: topic.unread + (this.#aside.get(topic.name) ?? 0),
+      unread: topic.unread + (this.#aside[topic.name] ?? 0),
       mentions: topic.mentions ?? 0,
       readUpTo: topic.readUpToId ?? '',
       countedTo: Date.parse(topic.lastMessageAt) || 0,
@@ -90,9 +98,9 @@ export class Topics extends EventTarget {
    *   at: Unix ms; outside: it was not sent to the topic
    */
   note({ name, at, encrypted, own, mention = false, outside = false }) {
+    if (outside && !own) this.#setAside(name, (this.#aside[name] ?? 0) + 1);
     const topic = this.find(name);
     if (!topic || (!outside && at <= topic.countedTo)) return;
-    if (outside && !own) this.#aside.set(name, (this.#aside.get(name) ?? 0) + 1);
     if (!outside) topic.encrypted = encrypted;
     if (!own) topic.unread++;
     if (!own && mention) topic.mentions++;
@@ -138,11 +146,16 @@ export class Topics extends EventTarget {
     await this.refresh();
   }
 
+  #setAside(name, count) {
+    this.#aside[name] = count;
+    remember(this.#asideKey, JSON.stringify(this.#aside));
+  }
+
   #changed() {
     const current = this.find(this.current);
     if (current && this.#reading) {
       current.unread = current.mentions = 0;
-      this.#aside.delete(current.name);
+      if (this.#aside[current.name]) this.#setAside(current.name, 0);
     }
     this.dispatchEvent(new Event('change'));
   }
