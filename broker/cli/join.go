@@ -2,6 +2,7 @@ package cli
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/user"
@@ -15,6 +16,7 @@ import (
 
 type joinFlags struct {
 	clientFlags
+	setupFlags
 	name string
 	kind string
 }
@@ -22,9 +24,14 @@ type joinFlags struct {
 func (a *app) joinCommand() *cobra.Command {
 	f := &joinFlags{}
 	c := &cobra.Command{
-		Use: "join LINK", Short: "Join a mesh by an invite link and keep the identity", Args: arguments(1, 1, "LINK"),
+		Use: "join LINK", Short: "Join a mesh by an invite link, keep the identity, and set up agents",
+		Long: `Join a mesh by an invite link and keep the identity. Then the clients of agents that
+are installed are shown what would let them start "meshbox mcp", and are changed
+if you agree; "meshbox leave" undoes that.`,
+		Args: arguments(1, 1, "LINK"),
 		RunE: func(c *cobra.Command, args []string) error { return a.join(c.Context(), f, args[0]) },
 	}
+	f.setupFlags.add(c, "change the settings of agents' clients")
 	c.Flags().StringVar(&f.config, "config", "", "folder to keep the identity in (default: meshbox in your config folder)")
 	c.Flags().StringVar(&f.name, "name", "", "the name others see (default: your user name)")
 	c.Flags().StringVar(&f.kind, "type", wire.PeerAI, "what joins: ai, human or connector")
@@ -40,6 +47,8 @@ type joinResult struct {
 	Pubkey   string `json:"pubkey"`
 	Name     string `json:"name"`
 	Config   string `json:"config"` // the file the identity is kept in
+
+	Clients []setupResult `json:"clients,omitempty"` // what was done to clients of agents
 }
 
 func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
@@ -50,6 +59,10 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if name == "" {
 		return usagef("--name is empty; name yourself as others shall see you")
 	}
+	set, err := a.newSetup(&f.setupFlags, f.json)
+	if err != nil {
+		return err
+	}
 	keyring, err := f.keyring()
 	if err != nil {
 		return err
@@ -58,12 +71,18 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if err != nil {
 		return err
 	}
+	if f.dryRun {
+		broker := peer.Identity{BrokerURL: invitation.BrokerURL}
+		return set.join(ctx, f.config, broker)
+	}
 	// With a new key, joining the same mesh again would make a second member and
 	// lose the first one's key.
 	before, again := keyring.Find(invitation.MeshID)
 	key := before.Key
 	if !again {
 		key = identity.NewKey()
+	} else if f.name == "" {
+		name = before.DisplayName
 	}
 	id, err := invitation.Join(ctx, name, key)
 	if err != nil {
@@ -75,14 +94,19 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	}
 	result := joinResult{Mesh: id.MeshSlug, MeshID: id.MeshID, MemberID: id.MemberID, Pubkey: id.Key.Public(), Name: id.DisplayName, Config: keyring.Path()}
 	if f.json {
-		return printJSON(a.out, result)
+		err := set.joinUnlessHuman(ctx, f.config, id)
+		result.Clients = set.done
+		return errors.Join(err, printJSON(a.out, result))
 	}
 	fmt.Fprintf(a.out, "You are in the mesh %q as %s. Your key is kept in %s.\n", printable(id.MeshSlug), id.DisplayName, keyring.Path())
 	if again {
 		fmt.Fprintln(a.out, "It was there before: you are the same member. To be another one, use another folder with --config.")
 	}
 	fmt.Fprintln(a.out)
-	return table(a.out, nil, hints(f.config))
+	if err := table(a.out, nil, hints(f.config)); err != nil {
+		return err
+	}
+	return set.joinUnlessHuman(ctx, f.config, id)
 }
 
 // hints are what to do next, as the person may copy it.

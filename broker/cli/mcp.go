@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"os"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
@@ -41,6 +42,9 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
 	o.Client.DisplayName = wire.CleanLine(f.name, wire.MaxNameLen)
 	if o.Identity.PeerType != wire.PeerConnector {
 		o.Client.PeerType = wire.PeerAI // also where a person joined: what speaks here is an agent
+	}
+	if session := os.Getenv("CLAUDE_CODE_SESSION_ID"); session != "" {
+		o.Client.SessionID = session // by which the hooks of Claude Code name the agent
 	}
 	log := slog.New(slog.NewTextHandler(a.err, nil))
 	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})

@@ -82,7 +82,6 @@ func newSession(cfg Config) *session {
 	o.Session = identity.NewKey()
 	o.Client.DisplayName = cmp.Or(o.Client.DisplayName, DisplayName(o.Identity.DisplayName, o.Client.CWD))
 	o.Client.Channel = Channel
-	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapNoLease) // a process that ended is not here
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
 		problem: errors.New("still connecting"), changed: make(chan struct{}), sent: map[string]bool{},
