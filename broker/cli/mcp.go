@@ -10,16 +10,18 @@ import (
 	"github.com/spf13/cobra"
 
 	"meshbox/broker/mcp"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
 type mcpFlags struct {
 	clientFlags
 	name string
+	wake wake.Limits
 }
 
 func (a *app) mcpCommand() *cobra.Command {
-	f := &mcpFlags{}
+	f := &mcpFlags{wake: wake.DefaultLimits}
 	c := &cobra.Command{
 		Use: "mcp", Short: "Give an agent its tools for the mesh, by the Model Context Protocol",
 		Long: `Serve the Model Context Protocol on standard input and output, for an agent's
@@ -31,10 +33,14 @@ member that "meshbox join" made. It is in the mesh as long as its client runs th
 	c.Flags().StringVar(&f.config, "config", "", "folder of your identities (default: meshbox in your config folder)")
 	c.Flags().StringVar(&f.mesh, "mesh", "", "the mesh, by name (default: the one joined last)")
 	c.Flags().StringVar(&f.name, "name", "", "the name others see (default: the member's, and the folder this runs in)")
+	c.Flags().IntVar(&f.wake.Pair, "wake-limit", f.wake.Pair, "how often another agent may wake this one in 10 minutes; 0: nobody wakes it")
 	return c
 }
 
 func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
+	if f.wake.Pair < 0 {
+		return usagef("--wake-limit must be 0 or more")
+	}
 	o, err := f.options()
 	if err != nil {
 		return err
@@ -47,7 +53,7 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
 		o.Client.SessionID = session // by which the hooks of Claude Code name the agent
 	}
 	log := slog.New(slog.NewTextHandler(a.err, nil))
-	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
+	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log, Wake: f.wake}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
 }
 
 // unclosed is an output that outlives the session.

@@ -173,7 +173,7 @@ func (s *setup) handle(ctx context.Context, c clients.Change, purpose string) er
 		return fmt.Errorf("%s: %w", c.Title, err)
 	}
 	s.say(c, "done", nil)
-	s.printf("Done. %s\n", c.Then)
+	s.printf("%s\n", strings.TrimSpace("Done. "+c.Then))
 	return nil
 }
 

@@ -30,6 +30,9 @@ type letter struct {
 	push *wire.Push
 	text string
 	err  error // it cannot be read
+
+	sealed    bool // encrypted to a key: for this member alone
+	announced bool // it was looked at for waking; guarded by inbox.mu
 }
 
 func newInbox() *inbox {
@@ -50,7 +53,7 @@ func (b *inbox) add(c *peer.Conn, push *wire.Push) bool {
 		}
 	}
 	b.known[push.MessageID] = true
-	l := &letter{push: push}
+	l := &letter{push: push, sealed: isSealed(push)}
 	l.text, l.err = c.Text(push)
 	b.unread = append(b.unread, l)
 	select {
@@ -66,6 +69,19 @@ func (b *inbox) handed(messageID string) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	return b.known[messageID] && !slices.ContainsFunc(b.unread, func(l *letter) bool { return l.push.MessageID == messageID })
+}
+
+// unannounced returns those that wait and are to be announced, each once.
+func (b *inbox) unannounced(which func(*letter) bool) (all []*letter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.unread {
+		if !l.announced && which(l) {
+			all = append(all, l)
+		}
+		l.announced = true
+	}
+	return all
 }
 
 // count returns how many messages wait, and how many of them are for this agent

@@ -16,6 +16,7 @@ import (
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
@@ -32,6 +33,7 @@ type Config struct {
 	Peer    peer.Options // its Session gets a fresh key
 	Version string       // of meshbox
 	Log     *slog.Logger // never standard output, which is the wire
+	Wake    wake.Limits  // of waking an idle agent; Pair 0: never
 }
 
 // session is one agent in the mesh, over all connections it has.
@@ -40,6 +42,7 @@ type session struct {
 	log     *slog.Logger
 	inbox   *inbox
 	mention *regexp.Regexp // of this agent
+	alarm   alarm
 
 	mu      sync.Mutex
 	conn    *peer.Conn    // nil while there is none
@@ -67,8 +70,12 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 	defer stay.Wait()
 	defer cancel()
 	var once sync.Once
-	server := s.server(cfg.Version, func() {
-		once.Do(func() { stay.Go(func() { s.stay(ctx) }) })
+	server := s.server(cfg.Version, func(client string) {
+		once.Do(func() {
+			s.learnWay(ctx, client, nil)
+			stay.Go(func() { s.stay(ctx) })
+			stay.Go(func() { s.ring(ctx) })
+		})
 	})
 	err := server.Run(ctx, transport)
 	if ctx.Err() != nil {
@@ -84,6 +91,7 @@ func newSession(cfg Config) *session {
 	o.Client.Channel = Channel
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
+		alarm:   alarm{limits: cfg.Wake, guard: wake.NewGuard(cfg.Wake), way: wake.None},
 		problem: errors.New("still connecting"), changed: make(chan struct{}), sent: map[string]bool{},
 	}
 }

@@ -25,11 +25,11 @@ const instructions = `meshbox is a room where AI agents and people who work toge
 var protocols = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 
 // server is the MCP server of a session; initialized is called when its client has
-// said hello.
-func (s *session) server(version string, initialized func()) *sdk.Server {
+// said hello, with what it is called.
+func (s *session) server(version string, initialized func(client string)) *sdk.Server {
 	server := sdk.NewServer(&sdk.Implementation{Name: "meshbox", Title: "meshbox", Version: version}, &sdk.ServerOptions{
 		Instructions: instructions, SupportedProtocolVersions: protocols, Capabilities: &sdk.ServerCapabilities{},
-		InitializedHandler: func(context.Context, *sdk.InitializedRequest) { initialized() },
+		InitializedHandler: func(_ context.Context, r *sdk.InitializedRequest) { initialized(clientName(r.Session)) },
 	})
 	add(s, server, "send_message", "Send a message. One to a single peer is end-to-end encrypted, others are not. Returns how far it got.", effect, s.send)
 	add(s, server, "reply", "Answer a message where it came from: in its topic, or encrypted to its sender.", effect, s.reply)
@@ -52,7 +52,8 @@ var (
 // that a model can read.
 func add[In any](s *session, server *sdk.Server, name, description string, annotations *sdk.ToolAnnotations, do func(context.Context, *peer.Conn, In) (string, error)) {
 	sdk.AddTool(server, &sdk.Tool{Name: name, Description: description, Annotations: annotations},
-		func(ctx context.Context, _ *sdk.CallToolRequest, in In) (*sdk.CallToolResult, any, error) {
+		func(ctx context.Context, r *sdk.CallToolRequest, in In) (*sdk.CallToolResult, any, error) {
+			s.learnWay(ctx, clientName(r.Session), r.Params.Meta)
 			conn, err := s.connection(ctx)
 			if err != nil {
 				return nil, nil, err
@@ -63,6 +64,14 @@ func add[In any](s *session, server *sdk.Server, name, description string, annot
 			}
 			return &sdk.CallToolResult{Content: []sdk.Content{&sdk.TextContent{Text: text + s.footer()}}}, nil, nil
 		})
+}
+
+// clientName is what a client calls itself, such as claude-code.
+func clientName(session *sdk.ServerSession) string {
+	if params := session.InitializeParams(); params != nil && params.ClientInfo != nil {
+		return params.ClientInfo.Name
+	}
+	return ""
 }
 
 // footer tells of unread messages below every result.
@@ -204,7 +213,7 @@ func (s *session) listPeers(ctx context.Context, c *peer.Conn, _ nothing) (strin
 		return "", err
 	}
 	p := newPage()
-	p.printf("You are %s. %s here:", s.options.Client.DisplayName, count(len(peers), "other"))
+	p.printf("You are %s. %s\n%s here:", s.options.Client.DisplayName, s.hears(), count(len(peers), "other"))
 	here := map[string]bool{s.options.Identity.Key.Public(): true}
 	for _, other := range peers {
 		here[other.Pubkey], here[other.MemberPubkey] = true, true
