@@ -36,8 +36,9 @@ type Broker struct {
 
 	serving sync.WaitGroup // connections; (seen) http.Server.Shutdown does not wait for hijacked ones
 
-	sessionsEnded atomic.Bool // since the last sweep: what waits for them goes to their members
-	rerouting     atomic.Bool // the sweeper hands that to the store
+	newest        atomic.Int64 // seq of the newest message that was offered; not more than what is stored
+	sessionsEnded atomic.Bool  // since the last sweep: what waits for them goes to their members
+	rerouting     atomic.Bool  // the sweeper hands that to the store
 
 	mu       sync.RWMutex
 	draining bool
@@ -67,6 +68,11 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b.handler = b.routes(web)
 	b.resumeLeases()
 	b.sessionsEnded.Store(true) // perhaps while nobody served
+	newest, err := db.NewestSeq(context.Background())
+	if err != nil {
+		b.log.Error("the newest message could not be read; connections get some messages twice", "err", err)
+	}
+	b.newest.Store(newest)
 	return b
 }
 

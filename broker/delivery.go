@@ -50,6 +50,7 @@ func (b *Broker) rerouted(w store.WaitingSession, err error) {
 // deliver offers a stored message to the connections of its recipients. It runs
 // on the store's goroutine, in the order of commits, and does not block.
 func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
+	b.newest.Store(post.Seq)
 	if post.TopicID != "" {
 		b.ledger.topicMoved(post.TopicID)
 	}

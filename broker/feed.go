@@ -27,12 +27,18 @@ import (
 // Behind, its write loop reads what comes after resume from the store. What is
 // not pushed stays on disk, so slow means late and never lost.
 //
+// Siblings: the cursor of a topic is the member's, and another connection of it
+// may ack what this one, being behind, has not read yet. What was said in a topic
+// since the hello is pushed all the same: a peer that asked the history when it was
+// greeted would miss it otherwise.
+//
 // Invariants: everything that waits and may pass, up to resume while behind and
 // up to high else, was pushed on this connection. A message is pushed at most
 // once per pass, because it is in unsettled until the disk says that it is
 // settled; only redelivery repeats it.
 type feed struct {
-	box store.Mailbox
+	box   store.Mailbox
+	since int64 // what was stored before, the peer asks the history for; see the note on siblings
 
 	mu        sync.Mutex
 	behind    bool              // the store may hold more than was pushed
@@ -69,10 +75,12 @@ type pushed struct {
 	exhausted  bool // pushed often enough: it no longer counts as open
 }
 
-// newFeed is that of a presence which just arrived. Broker.mu is held.
-func newFeed(p *presence) *feed {
+// newFeed is that of a presence which just arrived, when newest was the newest
+// message. Broker.mu is held.
+func newFeed(p *presence, newest int64) *feed {
 	return &feed{
 		box:    store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey},
+		since:  newest + 1,
 		acks:   slices.Contains(p.client.Capabilities, wire.CapClientAck),
 		urgent: p.status != wire.StatusIdle,
 		hidden: !p.visible,
@@ -142,7 +150,7 @@ func (c *conn) catchUp() bool {
 		f.mu.Unlock()
 		return false
 	}
-	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage)}
+	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage), Since: max(f.since, f.high+1)}
 	f.reading = map[int64]bool{}
 	f.mu.Unlock()
 

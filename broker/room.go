@@ -148,7 +148,7 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 	b.applyReport(p, time.Now())
 	r.add(p)
 	p.conn.sendFrame(first())
-	p.conn.feed.Store(newFeed(p)) // after that pushes follow
+	p.conn.feed.Store(newFeed(p, b.newest.Load())) // after that pushes follow
 	return old != nil, replaced, ""
 }
 

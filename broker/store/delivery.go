@@ -31,10 +31,14 @@ type Waiting struct {
 	Floors map[string]int64 // by topic id: only those of the topic with a greater Seq
 	Urgent bool             // only those of priority now
 	Limit  int
+
+	// Since is the Seq from which on a topic's messages come even if another
+	// connection of the member has got them; 0: they do not.
+	Since int64
 }
 
 // waiting selects the seqs that wait for member ?1 and session ?2 after ?3, in
-// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many. The limit is in
+// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since. The limit is in
 // here, because joining and sorting all that waits for every page would make
 // catching up quadratic.
 const waiting = `SELECT seq, session_key FROM (
@@ -42,7 +46,7 @@ const waiting = `SELECT seq, session_key FROM (
 		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2) AND (x.priority = 'now' OR NOT ?4)
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
-			AND x.seq > max(tm.delivered_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
+			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, ?7 - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
 		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
 
@@ -60,7 +64,7 @@ const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
 func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) ([]Pending, error) {
-	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit)
+	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since)
 }
 
 // StillPending returns those of the messages seqs that still wait for a mailbox.
@@ -88,6 +92,12 @@ func (db *DB) pending(ctx context.Context, selected string, args ...any) (all []
 	LEFT JOIN member s ON s.id = m.sender_member_id
 	ORDER BY m.seq`, args...)
 	return all, err
+}
+
+// NewestSeq returns the seq of the newest message, 0 if there is none.
+func (db *DB) NewestSeq(ctx context.Context) (seq int64, err error) {
+	err = db.rows(ctx, func(rows *sql.Rows) error { return rows.Scan(&seq) }, `SELECT coalesce(max(seq), 0) FROM message`)
+	return seq, err
 }
 
 // toJSON is the text of a list or map of numbers or words.
