@@ -89,7 +89,7 @@ func (r running) killAll() {
 }
 
 // patience bounds every wait for a process; the race detector is slow.
-const patience = 20 * time.Second
+const patience = time.Minute
 
 // eventually reports whether ok became true in time.
 func eventually(ok func() bool) bool {
