@@ -191,6 +191,13 @@ func TestToolsTellTheTruth(t *testing.T) {
 	claude.cs.Close()
 	next := startMCP(t, h.program, config, h.folder)
 	next.reads("for the next one")
+	// So it is with what was encrypted for a session that has ended.
+	dave := mcpAgent(t, h.program, h.db(), "dave", h.folder)
+	text = next.call("list_peers", nil, `You are claude-\w+\.`)
+	dave.call("send_message", map[string]any{"to": regexp.MustCompile(`You are (\S+)\.`).FindStringSubmatch(text)[1], "text": "for you, or who comes after you"}, "has not taken it yet")
+	next.cs.Close()
+	next = startMCP(t, h.program, config, h.folder)
+	next.reads("for you, or who comes after you")
 	posted(t, mallory, wire.Send{TargetSpec: "#general", Nonce: "AAAA", Ciphertext: "AAAA", BodyVersion: 2})
 	next.reads("It cannot be read here: it is encrypted for another key")
 }
@@ -290,6 +297,9 @@ func TestHooksTellThatAnAgentIsBusy(t *testing.T) {
 	do(t, h.page, shows("#people [data-status=working]", "claude"))
 	other.call("list_peers", nil, "claude .*, working")
 	claude.call("list_peers", nil, "other .*, idle")
+	// An agent at work that looks into its inbox sees what there is.
+	other.call("send_message", map[string]any{"to": "claude", "text": "while it works"}, "Stored")
+	claude.reads("while it works")
 	hook("Stop")
 	do(t, h.page, gone("#people [data-status=working]"))
 }

@@ -82,7 +82,7 @@ func newFeed(p *presence, newest int64) *feed {
 		box:    store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey},
 		since:  newest + 1,
 		acks:   slices.Contains(p.client.Capabilities, wire.CapClientAck),
-		urgent: p.status != wire.StatusIdle,
+		urgent: p.status != wire.StatusIdle && !p.wants(wire.CapUnheld),
 		hidden: !p.visible,
 		behind: true, // what came before is waiting
 		mine:   map[string]bool{}, unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
@@ -221,6 +221,9 @@ func (c *conn) isCaughtUp() bool {
 // gate opens or closes the feed to what is not urgent. Opening it starts a pass
 // from the start, for what was held.
 func (c *conn) gate(urgent bool) {
+	if urgent && c.presence.wants(wire.CapUnheld) {
+		return
+	}
 	f := c.feed.Load()
 	f.mu.Lock()
 	opens := f.urgent && !urgent

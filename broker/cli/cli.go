@@ -59,6 +59,9 @@ func (a *app) run(ctx context.Context, args []string) int {
 		err = errors.New("interrupted")
 	}
 	fmt.Fprintf(a.err, "meshbox: %s\n", printable(err.Error())) // it may quote names and folders of others
+	if len(args) > 0 && args[0] == "hook" {
+		return 0 // 2 would stop the agent whose client calls it
+	}
 	if _, ok := errors.AsType[*usageError](err); ok {
 		return 2
 	}

@@ -72,8 +72,11 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 		return err
 	}
 	if f.dryRun {
-		broker := peer.Identity{BrokerURL: invitation.BrokerURL}
-		return set.join(ctx, f.config, broker)
+		err := set.joinUnlessHuman(ctx, f.config, peer.Identity{BrokerURL: invitation.BrokerURL, PeerType: f.kind})
+		if f.json {
+			err = errors.Join(err, printJSON(a.out, joinResult{Mesh: invitation.MeshSlug, MeshID: invitation.MeshID, Name: name, Config: keyring.Path(), Clients: set.done}))
+		}
+		return err
 	}
 	// With a new key, joining the same mesh again would make a second member and
 	// lose the first one's key.

@@ -5,6 +5,7 @@ import (
 	"io"
 	"log/slog"
 	"os"
+	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 	"github.com/spf13/cobra"
@@ -49,11 +50,15 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
 	if o.Identity.PeerType != wire.PeerConnector {
 		o.Client.PeerType = wire.PeerAI // also where a person joined: what speaks here is an agent
 	}
-	if session := os.Getenv("CLAUDE_CODE_SESSION_ID"); session != "" {
-		o.Client.SessionID = session // by which the hooks of Claude Code name the agent
+	keyring, err := f.keyring()
+	if err != nil {
+		return err
+	}
+	if o.Session, o.Former, err = keyring.NewSession(o.Identity, time.Now()); err != nil {
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(a.err, nil))
-	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log, Wake: f.wake}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
+	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log, Wake: f.wake, ClaudeSession: os.Getenv("CLAUDE_CODE_SESSION_ID")}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
 }
 
 // unclosed is an output that outlives the session.

@@ -39,7 +39,11 @@ type setup struct {
 	flags  *setupFlags
 	system clients.System
 	done   []setupResult
+	failed bool // something has to be done by hand
 }
+
+// errByHand is the end of a run that left something to do.
+var errByHand = errors.New("not all was done; see above for what is left to do by hand")
 
 // setupResult is what --json prints of each change.
 type setupResult struct {
@@ -68,7 +72,7 @@ func (a *app) newSetup(f *setupFlags, asJSON bool) (*setup, error) {
 }
 
 // join lets clients start "meshbox mcp" for an identity.
-func (s *setup) join(ctx context.Context, config string, id peer.Identity) error {
+func (s *setup) join(ctx context.Context, config string, id peer.Identity) (failure error) {
 	names := s.flags.clients
 	if names == nil {
 		names = s.system.Installed()
@@ -81,15 +85,18 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) error
 		fmt.Fprintf(s.a.err, "meshbox: clients of agents are not set up: %s\n", err)
 		return nil
 	}
-	entry := clients.Entry{Command: binary, Args: []string{"mcp"}}
-	hook := shellWord(binary) + clients.HookArgs
-	if config != "" {
-		if config, err = filepath.Abs(config); err != nil {
-			return err
-		}
-		entry.Args = append(entry.Args, "--config", config)
-		hook += " --config " + shellWord(config)
+	// Some clients hand down little of the environment: the folder is always named.
+	if config == "" {
+		config, err = peer.DefaultFolder()
+	} else {
+		config, err = filepath.Abs(config)
 	}
+	if err != nil {
+		return err
+	}
+	entry := clients.Entry{Command: binary, Args: []string{"mcp", "--config", config}}
+	hook := shellWord(binary) + clients.HookArgs + " --config " + shellWord(config)
+	defer s.finish(&failure)
 	for _, name := range names {
 		change, err := s.system.Add(name, entry)
 		if err != nil {
@@ -98,6 +105,9 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) error
 		if err := s.handle(ctx, change, "start meshbox, so that its agents get tools for the mesh"); err != nil {
 			return err
 		}
+		if s.flags.clients == nil && len(names) > 1 && name == names[0] {
+			s.printf("\nTheir agents are sessions of one member: in topics they do not hear each other. For two that\nshall, join each with a folder of its own: --config FOLDER --client NAME\n")
+		}
 		if name == "claude" && isHere(id) {
 			if err := s.handle(ctx, s.system.AddHooks(hook), "tell when its agent is busy"); err != nil {
 				return err
@@ -105,6 +115,13 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) error
 		}
 	}
 	return nil
+}
+
+// finish makes an error of what was left to do.
+func (s *setup) finish(err *error) {
+	if *err == nil && s.failed {
+		*err = errByHand
+	}
 }
 
 // joinUnlessHuman is join for an agent: a person who joins needs no tools, unless
@@ -117,11 +134,12 @@ func (s *setup) joinUnlessHuman(ctx context.Context, config string, id peer.Iden
 }
 
 // leave undoes what join did.
-func (s *setup) leave(ctx context.Context) error {
+func (s *setup) leave(ctx context.Context) (failure error) {
 	names := s.flags.clients
 	if names == nil {
 		names = clients.Names()
 	}
+	defer s.finish(&failure)
 	for _, name := range names {
 		change, err := s.system.Remove(name)
 		if err != nil {
@@ -132,8 +150,8 @@ func (s *setup) leave(ctx context.Context) error {
 			changes = append(changes, s.system.RemoveHooks())
 		}
 		for _, change := range changes {
-			if change.Problem != nil && s.flags.clients == nil || change.IsNothing() {
-				continue // nothing of ours is in a file that cannot be read
+			if change.IsNothing() || change.Problem != nil && !change.Mentions() {
+				continue
 			}
 			if err := s.handle(ctx, change, "no longer start meshbox"); err != nil {
 				return err
@@ -148,7 +166,13 @@ func (s *setup) handle(ctx context.Context, c clients.Change, purpose string) er
 	switch {
 	case c.Problem != nil:
 		s.say(c, "failed", c.Problem)
-		s.printf("%s: %s\nPut this into the file yourself:\n%s\n", c.Title, printable(c.Problem.Error()), indented(c.Snippet))
+		s.failed = true
+		s.printf("%s: %s\n", c.Title, printable(c.Problem.Error()))
+		if c.Snippet == "" {
+			s.printf("Take meshbox out of the file yourself.\n")
+		} else {
+			s.printf("Put this into the file yourself:\n%s\n", indented(c.Snippet))
+		}
 		return nil
 	case c.IsNothing():
 		s.say(c, "unchanged", nil)

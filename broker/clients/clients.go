@@ -63,12 +63,16 @@ type Change struct {
 	Snippet string
 
 	verify []string // the client's own program, which fails if the file is not to its liking
+	undo   []string // puts back what the first command removed, if the second fails
 }
 
 // IsNothing reports whether the client is as it should be.
 func (c *Change) IsNothing() bool {
 	return c.Problem == nil && len(c.Commands) == 0 && bytes.Equal(c.Before, c.After)
 }
+
+// Mentions reports whether meshbox stands in a file, perhaps one that cannot be read.
+func (c *Change) Mentions() bool { return bytes.Contains(c.Before, []byte(ServerName)) }
 
 // client is one kind of client.
 type client struct {
@@ -132,15 +136,22 @@ func (s *System) Apply(ctx context.Context, c Change) error {
 	if c.Problem != nil {
 		return c.Problem
 	}
-	for _, command := range c.Commands {
-		if output, err := s.Run(ctx, command[0], command[1:]...); err != nil {
-			return fmt.Errorf("%s failed (%w): %s", strings.Join(command[:min(3, len(command))], " "), err, strings.TrimSpace(output))
+	for i, command := range c.Commands {
+		output, err := s.Run(ctx, command[0], command[1:]...)
+		if err == nil {
+			continue
 		}
+		err = fmt.Errorf("%s failed (%w): %s", strings.Join(command[:min(3, len(command))], " "), err, strings.TrimSpace(output))
+		if i > 0 && c.undo != nil {
+			_, failed := s.Run(ctx, c.undo[0], c.undo[1:]...)
+			err = errors.Join(err, failed)
+		}
+		return err
 	}
 	if len(c.Commands) > 0 || bytes.Equal(c.Before, c.After) {
 		return nil
 	}
-	if err := replace(c.Path, c.Before, c.After); err != nil {
+	if err := replace(c.Path, c.Before, c.After, true); err != nil {
 		return err
 	}
 	if c.verify == nil {
@@ -154,7 +165,7 @@ func (s *System) Apply(ctx context.Context, c Change) error {
 	if c.Before == nil {
 		return errors.Join(problem, os.Remove(c.Path))
 	}
-	return errors.Join(problem, replace(c.Path, c.After, c.Before))
+	return errors.Join(problem, replace(c.Path, c.After, c.Before, false))
 }
 
 // Lines shows a change of a file: the lines that go begin with -, those that come

@@ -334,6 +334,54 @@ func TestLinesShowWhatChanges(t *testing.T) {
 	}
 }
 
+// What a person added to our entry, or wrote around it, stays.
+func TestAPersonsOwnLinesStay(t *testing.T) {
+	s := machine(t)
+	path := place(t, s, "codex", []byte("[mcp_servers.meshbox]\n# mine\ncommand = \"/old/meshbox\"\nargs = [\"mcp\"]\nstartup_timeout_sec = 30\n\n[mcp_servers.meshbox.env]\nA = \"b\"\n\n# IMPORTANT: of the next one\n[mcp_servers.other]\ncommand = \"x\"\n"))
+	apply(t, s, adding(t, s, "codex"))
+	text := string(wantFile(t, path))
+	for _, want := range []string{"# mine", "startup_timeout_sec = 30", "A = \"b\"", "/opt/mesh box/meshbox", "# IMPORTANT"} {
+		if !strings.Contains(text, want) {
+			t.Errorf("%q is gone from\n%s", want, text)
+		}
+	}
+	undo, _ := s.Remove("codex")
+	apply(t, s, undo)
+	if left := string(wantFile(t, path)); left != "\n# IMPORTANT: of the next one\n[mcp_servers.other]\ncommand = \"x\"\n" {
+		t.Errorf("removing it leaves %q", left)
+	}
+	// Lines that only look like ours are those of a text.
+	tricky := "notes = \"\"\"\n[mcp_servers.meshbox]\nsee above\n\"\"\"\n"
+	path = place(t, s, "codex", []byte(tricky+"[mcp_servers]\nmeshbox = { command = \"x\" }\n"))
+	if c, _ := s.Remove("codex"); c.Problem == nil || !c.Mentions() {
+		t.Errorf("it would become\n%s", c.After)
+	}
+	for client, content := range map[string]string{
+		"gemini": "{\n  \"mcpServers\": {\n    \"a\": {}, // keep a\n    \"meshbox\": {\"command\": \"/old\", \"trust\": true},\n    // keep b\n    \"b\": {}\n  }\n}\n",
+	} {
+		path := place(t, s, client, []byte(content))
+		apply(t, s, adding(t, s, client))
+		if ours := server(t, client, wantFile(t, path)); ours["trust"] != true || ours["command"] != entry.Command {
+			t.Errorf("our entry is %v", ours)
+		}
+		undo, _ := s.Remove(client)
+		apply(t, s, undo)
+		if left := string(wantFile(t, path)); !strings.Contains(left, "// keep a") || !strings.Contains(left, "// keep b") {
+			t.Errorf("removing it leaves\n%s", left)
+		}
+	}
+	// Of a group of hooks only our handler goes, and only what is ours.
+	settings := filepath.Join(s.Home, ".claude", "settings.json")
+	mixed := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}, {"type": "command", "command": "/x/mb hook claude"}]}, {"hooks": [{"type": "command", "command": "/home/x/meshbox-fork/other hook claude-x"}]}]}}`
+	if err := errors.Join(os.MkdirAll(filepath.Dir(settings), 0o755), os.WriteFile(settings, []byte(mixed), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, s.RemoveHooks())
+	if left := string(wantFile(t, settings)); !strings.Contains(left, "say done") || !strings.Contains(left, "hook claude-x") || strings.Contains(left, "/x/mb") {
+		t.Errorf("removing hooks leaves %s", left)
+	}
+}
+
 func FuzzDocument(f *testing.F) {
 	for _, client := range []string{"claude", "gemini", "cursor"} {
 		content, err := os.ReadFile(filepath.Join("../../testdata/clients", client+".json"))

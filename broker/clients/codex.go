@@ -17,29 +17,24 @@ var codex = client{
 	name: "codex", title: "Codex", programs: []string{"codex"},
 	folder: func(s *System) string { return s.inHome("CODEX_HOME", ".codex") },
 	add: func(s *System, e Entry) Change {
-		table := codexTable(e)
-		c := editTOML(s, table, func(text string) (string, error) {
-			without, err := withoutTable(text)
-			if err != nil || without != text && hasTable(text, table) {
-				return text, err
-			}
-			if without != "" && !strings.HasSuffix(without, "\n\n") {
-				without = strings.TrimRight(without, "\n") + "\n\n"
-			}
-			return without + table, nil
-		})
+		c := editTOML(s, codexTable(e), func(text string) (string, error) { return withTable(text, e) })
+		if program, err := s.LookPath("codex"); err == nil {
+			c.verify = []string{program, "mcp", "get", ServerName, "--json"}
+		}
 		c.Then = "Begin a new thread in Codex. One that runs in the background is ended with: codex app-server daemon stop"
 		return c
 	},
 	remove: func(s *System) Change { return editTOML(s, "", withoutTable) },
 }
 
+const codexHeader = "[mcp_servers." + ServerName + "]\n"
+
 func codexTable(e Entry) string {
 	args := make([]string, len(e.Args))
 	for i, arg := range e.Args {
 		args[i] = strconv.Quote(arg)
 	}
-	return fmt.Sprintf("[mcp_servers.%s]\ncommand = %s\nargs = [%s]\n", ServerName, strconv.Quote(e.Command), strings.Join(args, ", "))
+	return fmt.Sprintf(codexHeader+"command = %s\nargs = [%s]\n", strconv.Quote(e.Command), strings.Join(args, ", "))
 }
 
 // editTOML makes a change of what edit does to Codex's settings, which have to be
@@ -55,8 +50,8 @@ func editTOML(s *System, snippet string, edit func(string) (string, error)) Chan
 	after, err := "", toml.Unmarshal(before, new(map[string]any))
 	if err != nil {
 		err = fmt.Errorf("it is no valid TOML: %w", err)
-	} else if after, err = edit(string(before)); err == nil {
-		err = toml.Unmarshal([]byte(after), new(map[string]any))
+	} else if after, err = edit(string(before)); err == nil && !sameTOML(before, []byte(after)) {
+		err = errors.New("it is written in a way that cannot be changed without loss; use: codex mcp add meshbox, codex mcp remove meshbox")
 	}
 	if err != nil {
 		c.Problem = fmt.Errorf("%s is left as it is: %w", c.Path, err)
@@ -65,18 +60,81 @@ func editTOML(s *System, snippet string, edit func(string) (string, error)) Chan
 	if before != nil || after != "" {
 		c.After = []byte(after)
 	}
-	if program, err := s.LookPath("codex"); err == nil {
-		c.verify = []string{program, "mcp", "list"}
-	}
 	return c
+}
+
+// sameTOML reports whether two settings say the same, but for our table.
+func sameTOML(before, after []byte) bool {
+	var a, b map[string]any
+	if toml.Unmarshal(before, &a) != nil || toml.Unmarshal(after, &b) != nil {
+		return false
+	}
+	for _, all := range []map[string]any{a, b} {
+		if servers, ok := all["mcp_servers"].(map[string]any); ok {
+			if delete(servers, ServerName); len(servers) == 0 {
+				delete(all, "mcp_servers")
+			}
+		}
+	}
+	return encode(a) == encode(b)
 }
 
 var (
 	header    = regexp.MustCompile(`^\s*\[`)
+	ourTable  = regexp.MustCompile(`^\s*\[\s*mcp_servers\s*\.\s*"?` + ServerName + `"?\s*\]`)
 	ourHeader = regexp.MustCompile(`^\s*\[\s*mcp_servers\s*\.\s*"?` + ServerName + `"?\s*[\].]`)
+	aside     = regexp.MustCompile(`^\s*(#.*)?\s*$`)
+	setting   = regexp.MustCompile(`^\s*(command|args)\s*=`)
 )
 
-// withoutTable takes our table, and those below it, out of the text.
+// codexServer is our table as it is read.
+type codexServer struct {
+	Servers map[string]struct {
+		Command string
+		Args    []string
+	} `toml:"mcp_servers"`
+}
+
+// withTable puts our table behind the text, or sets command and args in the one
+// that is there: what a person added to it stays.
+func withTable(text string, e Entry) (string, error) {
+	var parsed codexServer
+	if err := toml.Unmarshal([]byte(text), &parsed); err != nil {
+		return "", err
+	}
+	known, there := parsed.Servers[ServerName]
+	if there && known.Command == e.Command && slices.Equal(known.Args, e.Args) {
+		return text, nil
+	}
+	if !there {
+		if text != "" {
+			text = strings.TrimRight(text, "\n") + "\n\n"
+		}
+		return text + codexTable(e), nil
+	}
+	lines := slices.Collect(strings.Lines(text))
+	var kept []string
+	inside := false
+	for _, line := range lines {
+		if header.MatchString(line) {
+			inside = ourTable.MatchString(line)
+		}
+		if inside && setting.MatchString(line) {
+			continue
+		}
+		if kept = append(kept, line); inside && ourTable.MatchString(line) {
+			kept = append(kept, strings.TrimPrefix(codexTable(e), codexHeader))
+		}
+	}
+	after := strings.Join(kept, "")
+	if err := toml.Unmarshal([]byte(after), &parsed); err != nil || parsed.Servers[ServerName].Command != e.Command || !slices.Equal(parsed.Servers[ServerName].Args, e.Args) {
+		return "", errors.New("its entry of meshbox is written in a way that cannot be changed here; use: codex mcp remove meshbox, then join again")
+	}
+	return after, nil
+}
+
+// withoutTable takes our table, and those below it, out of the text; comments behind
+// them belong to what follows.
 func withoutTable(text string) (string, error) {
 	var parsed struct {
 		Servers map[string]any `toml:"mcp_servers"`
@@ -87,28 +145,28 @@ func withoutTable(text string) (string, error) {
 	if _, there := parsed.Servers[ServerName]; !there {
 		return text, nil
 	}
-	var kept []string
+	var kept, behind []string // behind: blank lines and comments, as long as nobody knows whose
 	ours, found := false, false
 	for line := range strings.Lines(text) {
 		if header.MatchString(line) {
 			ours = ourHeader.MatchString(line)
+			found = found || ours
 		}
-		found = found || ours
-		if !ours {
-			kept = append(kept, line)
+		switch {
+		case !ours:
+			kept = append(append(kept, behind...), line)
+			behind = nil
+		case aside.MatchString(line):
+			behind = append(behind, line)
+		default:
+			behind = nil // it was inside of our table
 		}
 	}
 	if !found {
-		return "", errors.New("its servers stand in one inline table; use: codex mcp add meshbox, codex mcp remove meshbox")
+		return "", errors.New("its servers stand in one inline table; use: codex mcp remove meshbox")
 	}
-	// The empty line before our table was ours, too.
-	for len(kept) > 0 && strings.TrimSpace(kept[len(kept)-1]) == "" {
-		kept = slices.Delete(kept, len(kept)-1, len(kept))
+	for len(kept) > 0 && strings.TrimSpace(kept[len(kept)-1]) == "" && len(behind) == 0 {
+		kept = kept[:len(kept)-1] // the empty line before our table was ours, too
 	}
-	return strings.Join(kept, ""), nil
-}
-
-// hasTable reports whether the text has our table as it should be.
-func hasTable(text, table string) bool {
-	return strings.Contains("\n"+text+"\n", "\n"+table+"\n") || strings.Contains("\n"+text, "\n"+table) && strings.HasSuffix(text, table)
+	return strings.Join(append(kept, behind...), ""), nil
 }

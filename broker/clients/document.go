@@ -88,12 +88,16 @@ func (d *document) remove(path ...string) {
 		if object.Members[i].Name.Value.(hujson.Literal).String() != path[len(path)-1] {
 			continue
 		}
-		if i == len(object.Members)-1 { // comments before it stay
-			comments := strings.TrimRight(string(object.Members[i].Name.BeforeExtra), " \t\r\n")
-			object.AfterExtra = append(hujson.Extra(comments), object.AfterExtra...)
+		// Comments before it may belong to what was before: they stay.
+		comments := hujson.Extra(strings.TrimRight(string(object.Members[i].Name.BeforeExtra), " \t\r\n"))
+		if i == len(object.Members)-1 {
+			object.AfterExtra = append(comments, object.AfterExtra...)
 			if i > 0 && !strings.Contains(string(object.AfterExtra), "\n") {
 				object.AfterExtra = append(hujson.Extra("\n"), object.AfterExtra...)
 			}
+		} else {
+			next := &object.Members[i+1].Name
+			next.BeforeExtra = append(comments, next.BeforeExtra...)
 		}
 		object.Members = append(object.Members[:i], object.Members[i+1:]...)
 		return

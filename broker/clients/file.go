@@ -24,7 +24,7 @@ func read(path string) ([]byte, error) {
 // replace writes a file as a whole or not at all, and keeps what was there: a link
 // stays one, and so does the mode. before is what it had when the change was made:
 // somebody else may have written it since.
-func replace(path string, before, after []byte) error {
+func replace(path string, before, after []byte, backup bool) error {
 	target, err := filepath.EvalSymlinks(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		target, err = path, nil
@@ -47,6 +47,8 @@ func replace(path string, before, after []byte) error {
 		if err := os.MkdirAll(filepath.Dir(target), 0o700); err != nil {
 			return err
 		}
+	} else if !backup {
+		return write(target, after, mode)
 	} else if err := write(target+BackupSuffix, before, mode); err != nil {
 		return err
 	}

@@ -2,8 +2,8 @@ package clients
 
 import (
 	"encoding/json"
+	"regexp"
 	"slices"
-	"strings"
 
 	"github.com/tailscale/hujson"
 )
@@ -60,28 +60,40 @@ func (s *System) editHooks(snippet string, edit func(*document) error) Change {
 // hasHooks reports whether each event calls the command, and none another of ours.
 func hasHooks(d *document, command string) bool {
 	for _, event := range hookEvents {
-		ours := 0
-		for _, group := range groups(d, event) {
-			if commands := ourCommands(group); len(commands) > 0 {
-				if ours += len(commands); commands[0] != command {
-					return false
+		var ours []string
+		for _, group := range list(d.get("hooks", event)) {
+			for _, handler := range handlers(group) {
+				if said := commandOf(handler); isOurs(said) {
+					ours = append(ours, said)
 				}
 			}
 		}
-		if ours != 1 {
+		if len(ours) != 1 || ours[0] != command {
 			return false
 		}
 	}
 	return true
 }
 
-// dropHooks takes out the groups that call us, and events that are empty then.
+// dropHooks takes out the handlers that call us, and what is empty then.
 func dropHooks(d *document) {
 	for _, event := range hookEvents {
-		list := groups(d, event)
-		kept := slices.DeleteFunc(slices.Clone(list), func(group hujson.Value) bool { return len(ourCommands(group)) > 0 })
+		var kept []hujson.Value
+		dropped := false
+		for _, group := range list(d.get("hooks", event)) {
+			all := handlers(group)
+			others := slices.DeleteFunc(slices.Clone(all), func(handler hujson.Value) bool { return isOurs(commandOf(handler)) })
+			if len(others) < len(all) {
+				dropped = true
+				if len(others) == 0 {
+					continue
+				}
+				group.Find("/hooks").Value.(*hujson.Array).Elements = others
+			}
+			kept = append(kept, group)
+		}
 		switch {
-		case len(kept) == len(list):
+		case !dropped:
 		case len(kept) == 0:
 			d.remove("hooks", event)
 		default:
@@ -95,9 +107,8 @@ func dropHooks(d *document) {
 	}
 }
 
-// groups are what an event calls.
-func groups(d *document, event string) []hujson.Value {
-	value := d.get("hooks", event)
+// list are the elements of an array, none of anything else.
+func list(value *hujson.Value) []hujson.Value {
 	if value == nil {
 		return nil
 	}
@@ -108,21 +119,19 @@ func groups(d *document, event string) []hujson.Value {
 	return array.Elements
 }
 
-// ourCommands are those of a group that call us: a group of ours has nothing else.
-func ourCommands(group hujson.Value) (commands []string) {
-	var parsed struct {
-		Hooks []struct{ Command string }
-	}
-	if json.Unmarshal(group.Pack(), &parsed) != nil {
-		return nil
-	}
-	for _, hook := range parsed.Hooks {
-		if strings.Contains(hook.Command, HookArgs) && strings.Contains(hook.Command, "meshbox") {
-			commands = append(commands, hook.Command)
-		}
-	}
-	return commands
+// handlers are what a group of an event calls.
+func handlers(group hujson.Value) []hujson.Value { return list(group.Find("/hooks")) }
+
+func commandOf(handler hujson.Value) string {
+	var parsed struct{ Command string }
+	_ = json.Unmarshal(handler.Pack(), &parsed) // what is no handler calls nothing
+	return parsed.Command
 }
+
+// ourCommand is a binary, whatever it is called, and our arguments.
+var ourCommand = regexp.MustCompile(`^(?:'[^']*'|[^\s']+)` + HookArgs + `(?: --config (?:'[^']*'|[^\s']+))?$`)
+
+func isOurs(command string) bool { return ourCommand.MatchString(command) }
 
 func encodePretty(value any) string {
 	encoded, err := json.MarshalIndent(value, "", indent)

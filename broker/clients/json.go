@@ -1,9 +1,13 @@
 package clients
 
 import (
+	"bytes"
 	"encoding/json"
 	"fmt"
 	"reflect"
+	"slices"
+
+	"github.com/tailscale/hujson"
 )
 
 // The clients whose settings are JSON, with their servers under mcpServers.
@@ -23,10 +27,12 @@ var claude = client{
 		if err != nil || c.Problem != nil || c.IsNothing() {
 			return c
 		}
-		if hasServer(c.Before) {
+		put := []string{program, "mcp", "add-json", "--scope", "user", ServerName}
+		if old := serverIn(c.Before); old != nil {
 			c.Commands = append(c.Commands, []string{program, "mcp", "remove", ServerName, "--scope", "user"})
+			c.undo = append(slices.Clone(put), encode(old))
 		}
-		c.Commands = append(c.Commands, []string{program, "mcp", "add-json", "--scope", "user", ServerName, encode(entry)})
+		c.Commands = append(c.Commands, append(put, encode(serverIn(c.After))))
 		return c
 	},
 	remove: func(s *System) Change {
@@ -68,14 +74,24 @@ var cursor = client{
 	remove: func(s *System) Change { return removeJSON(s.inHome("", ".cursor", "mcp.json"), false) },
 }
 
-// addJSON puts an entry into a file, unless it is there.
+// addJSON puts an entry into a file, unless it is there. What a person added to the
+// entry stays.
 func addJSON(path string, strict bool, entry map[string]any) Change {
 	snippet := encodePretty(map[string]any{serversKey: map[string]any{ServerName: entry}})
 	return editJSON(path, strict, snippet, func(d *document) error {
-		if known := d.get(serversKey, ServerName); known != nil && sameJSON(known.Pack(), entry) {
-			return nil
+		if known := d.get(serversKey, ServerName); known == nil {
+			return d.put(entry, serversKey, ServerName)
 		}
-		return d.put(entry, serversKey, ServerName)
+		for key, value := range entry {
+			known := d.get(serversKey, ServerName, key)
+			if known != nil && (key == "env" || sameJSON(known.Pack(), value)) {
+				continue
+			}
+			if err := d.put(value, serversKey, ServerName, key); err != nil {
+				return err
+			}
+		}
+		return nil
 	})
 }
 
@@ -103,15 +119,54 @@ func editJSON(path string, strict bool, snippet string, edit func(*document) err
 		c.Problem = fmt.Errorf("%s is left as it is: %w", path, err)
 		return c
 	}
-	if after := d.bytes(); before != nil || string(after) != "{}\n" {
+	after := d.bytes()
+	if !sameButOurs(before, after) {
+		c.Problem = fmt.Errorf("%s is left as it is: it is written in a way that cannot be changed without loss", path)
+		return c
+	}
+	if before != nil || string(after) != "{}\n" {
 		c.After = after
 	}
 	return c
 }
 
-func hasServer(content []byte) bool {
+// sameButOurs reports whether two settings say the same, but for what is ours: our
+// server, and hooks.
+func sameButOurs(before, after []byte) bool {
+	a, err := rest(before)
+	b, failed := rest(after)
+	return err == nil && failed == nil && reflect.DeepEqual(a, b)
+}
+
+func rest(content []byte) (all map[string]any, err error) {
+	if len(bytes.TrimSpace(content)) == 0 {
+		return map[string]any{}, nil
+	}
+	standard, err := hujson.Standardize(bytes.Clone(content))
+	if err != nil {
+		return nil, err
+	}
+	if err := json.Unmarshal(standard, &all); err != nil {
+		return nil, err
+	}
+	if servers, ok := all[serversKey].(map[string]any); ok {
+		if delete(servers, ServerName); len(servers) == 0 {
+			delete(all, serversKey)
+		}
+	}
+	delete(all, "hooks") // see hooks.go
+	return all, nil
+}
+
+// serverIn is our entry in a file, nil if there is none.
+func serverIn(content []byte) map[string]any {
 	d, err := parse(content, false)
-	return err == nil && d.get(serversKey, ServerName) != nil
+	if err != nil || d.get(serversKey, ServerName) == nil {
+		return nil
+	}
+	entry := map[string]any{}
+	_ = json.Unmarshal(d.get(serversKey, ServerName).Pack(), &entry) // what is no object is no entry
+	return entry
 }
 
 // sameJSON reports whether a text says what a value is, in whatever form.

@@ -2,6 +2,7 @@ package mcp
 
 import (
 	"context"
+	"errors"
 	"slices"
 	"sync"
 
@@ -10,7 +11,7 @@ import (
 )
 
 const (
-	maxUnread = 500      // messages kept for the agent; the broker keeps what is beyond
+	maxUnread = 2_000    // messages kept for the agent: more than the broker pushes without an ack
 	maxKnown  = 5_000    // ids of messages that were handed over, as pushes may repeat
 	maxRecent = 200      // messages that can be answered by their id
 	handBytes = 48 << 10 // of text handed over at once: clients cut longer results
@@ -84,6 +85,15 @@ func (b *inbox) unannounced(which func(*letter) bool) (all []*letter) {
 	return all
 }
 
+// unannounce has messages announced once more: nobody heard.
+func (b *inbox) unannounce(letters []*letter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range letters {
+		l.announced = false
+	}
+}
+
 // count returns how many messages wait, and how many of them are for this agent
 // in particular.
 func (b *inbox) count(isForMe func(*letter) bool) (all, mine int) {
@@ -135,22 +145,45 @@ func (b *inbox) find(prefix string) *letter {
 // minIDPrefix is how much of a message's id names it: ids of one hour begin alike.
 const minIDPrefix = 8
 
-// settle tells the broker that messages were handed over: acks, and the read mark
-// of each topic.
-func settle(ctx context.Context, c *peer.Conn, handed []*letter) error {
-	newest := map[string]string{}
+// putBack undoes a take: the agent was not given them after all.
+func (b *inbox) putBack(letters []*letter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.unread = slices.Concat(letters, b.unread)
+	b.recent = b.recent[:len(b.recent)-min(len(b.recent), len(letters))]
+}
+
+// readUpTo returns, for each topic of the handed messages, up to which one was read:
+// not beyond one of that topic that still waits.
+func (b *inbox) readUpTo(handed []*letter) map[string]string {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	waits := map[string]string{} // topic → the oldest id that waits
+	for _, l := range b.unread {
+		if oldest := waits[l.push.Topic]; oldest == "" || l.push.MessageID < oldest {
+			waits[l.push.Topic] = l.push.MessageID
+		}
+	}
+	marks := map[string]string{}
 	for _, l := range handed {
-		if err := c.Ack(ctx, l.push); err != nil {
-			return err
-		}
-		if l.push.Topic != "" {
-			newest[l.push.Topic] = l.push.MessageID
+		topic, id := l.push.Topic, l.push.MessageID
+		if oldest := waits[topic]; topic != "" && id > marks[topic] && (oldest == "" || id < oldest) {
+			marks[topic] = id
 		}
 	}
-	for topic, id := range newest {
-		if _, err := c.Request(ctx, &wire.TopicMarkRead{Topic: topic, MessageID: id}); err != nil {
-			return err
-		}
+	return marks
+}
+
+// settle tells the broker that messages were handed over: acks, and the read mark
+// of each topic. What fails does not keep the rest from it.
+func settle(ctx context.Context, c *peer.Conn, handed []*letter, marks map[string]string) error {
+	var all []error
+	for _, l := range handed {
+		all = append(all, c.Ack(ctx, l.push))
 	}
-	return nil
+	for topic, id := range marks {
+		_, err := c.Request(ctx, &wire.TopicMarkRead{Topic: topic, MessageID: id})
+		all = append(all, err)
+	}
+	return errors.Join(all...)
 }

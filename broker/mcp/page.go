@@ -5,7 +5,9 @@ import (
 	"crypto/rand"
 	"fmt"
 	"path/filepath"
+	"regexp"
 	"slices"
+	"strconv"
 	"strings"
 
 	"meshbox/broker/peer"
@@ -35,8 +37,11 @@ func (p *page) quote(text string) { p.printf("\n<%[1]s>\n%[2]s\n</%[1]s>\n", p.m
 // letter shows a message that was pushed.
 func (p *page) letter(l *letter, isForMe bool) {
 	where := " to you"
-	if l.push.Topic != "" {
+	switch {
+	case l.push.Topic != "":
 		where = " in #" + l.push.Topic
+	case !l.sealed:
+		where = " to you, a group or everyone"
 	}
 	p.message(wire.SearchHit{Topic: l.push.Topic, HistoryMessage: wire.HistoryMessage{
 		ID: l.push.MessageID, SenderPubkey: l.push.SenderPubkey, SenderName: l.push.SenderName, SenderPeerType: l.push.SenderPeerType,
@@ -88,7 +93,7 @@ func messages(hits []wire.SearchHit, more bool) string {
 func (p *page) peer(other wire.Peer) {
 	p.printf("\n- %s, %s", who(other.DisplayName, other.Pubkey, other.PeerType), other.Status)
 	if other.CWD != "" || other.Hostname != "" {
-		p.printf(", %s", strings.Join(slices.DeleteFunc([]string{base(other.CWD), other.Hostname}, func(s string) bool { return s == "" }), " on "))
+		p.printf(", %s", strings.Join(slices.DeleteFunc([]string{safely(base(other.CWD)), safely(other.Hostname)}, func(s string) bool { return s == "" }), " on "))
 	}
 	if other.Summary != nil && *other.Summary != "" {
 		p.printf(": %q", *other.Summary)
@@ -120,7 +125,35 @@ func (p *page) topic(t wire.TopicInfo) {
 
 // who names somebody so that nobody can pass for them: names are free, keys are not.
 func who(name, key, kind string) string {
-	return fmt.Sprintf("%s (%s, key %s)", name, cmp.Or(map[string]string{wire.PeerAI: "agent", wire.PeerHuman: "human"}[kind], kind, "unknown kind"), fingerprint(key))
+	return fmt.Sprintf("%s (%s, key %s)", safely(name), kindOf(kind), fingerprint(key))
+}
+
+// whoSafely is who for what stands without marks in a turn of the agent: a name
+// that could be read as more than one is left out.
+func whoSafely(name, key, kind string) string {
+	if !plainName.MatchString(name) {
+		name = "somebody"
+	}
+	return who(name, key, kind)
+}
+
+// plainName is a name that cannot be taken for anything else.
+var plainName = regexp.MustCompile(`^[\pL\pN][\pL\pN._-]{0,31}(?: [\pL\pN][\pL\pN._-]{0,15})?$`)
+
+// safely is a word of others outside of the marks: as it is if it is a plain name,
+// else in quotes, and not without end.
+func safely(word string) string {
+	if word == "" || plainName.MatchString(word) {
+		return word
+	}
+	if runes := []rune(word); len(runes) > 64 {
+		word = string(runes[:64]) + "…"
+	}
+	return strconv.Quote(word)
+}
+
+func kindOf(kind string) string {
+	return cmp.Or(map[string]string{wire.PeerAI: "agent", wire.PeerHuman: "human"}[kind], kind, "unknown kind")
 }
 
 // fingerprint is enough of a key to compare by eye.
@@ -138,10 +171,10 @@ func describe(copies []wire.Copy) string {
 	}
 	groups := map[string][]string{}
 	for _, c := range copies {
-		groups[fate(c)] = append(groups[fate(c)], c.Name)
+		groups[fate(c)] = append(groups[fate(c)], safely(c.Name))
 	}
 	var said []string
-	if got := slices.Concat(groups["seen"], groups["delivered"]); len(got) > 0 {
+	if got := groups["delivered"]; len(got) > 0 {
 		said = append(said, fmt.Sprintf("Delivered to %d of %d: %s.", len(got), len(copies), some(got)))
 	}
 	for _, other := range []struct{ fate, one, many string }{
@@ -164,8 +197,6 @@ func describe(copies []wire.Copy) string {
 
 func fate(c wire.Copy) string {
 	switch {
-	case c.Seen:
-		return "seen"
 	case c.State == wire.CopyAcked:
 		return "delivered"
 	case c.State == wire.CopyPushed:

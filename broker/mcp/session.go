@@ -3,6 +3,7 @@ package mcp
 import (
 	"cmp"
 	"context"
+	"crypto/rand"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -14,7 +15,6 @@ import (
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
-	"meshbox/broker/identity"
 	"meshbox/broker/peer"
 	"meshbox/broker/wake"
 	"meshbox/broker/wire"
@@ -30,10 +30,14 @@ const (
 
 // Config says for whom a session speaks.
 type Config struct {
-	Peer    peer.Options // its Session gets a fresh key
+	Peer    peer.Options // with a Session
 	Version string       // of meshbox
 	Log     *slog.Logger // never standard output, which is the wire
 	Wake    wake.Limits  // of waking an idle agent; Pair 0: never
+
+	// ClaudeSession is the session of Claude Code that started this process, "" if
+	// it is not known: by that its hooks name the agent.
+	ClaudeSession string
 }
 
 // session is one agent in the mesh, over all connections it has.
@@ -73,6 +77,9 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 	server := s.server(cfg.Version, func(client string) {
 		once.Do(func() {
 			s.learnWay(ctx, client, nil)
+			if strings.HasPrefix(client, claudeClient) && cfg.ClaudeSession != "" {
+				s.options.Client.SessionID = cfg.ClaudeSession
+			}
 			stay.Go(func() { s.stay(ctx) })
 			stay.Go(func() { s.ring(ctx) })
 		})
@@ -86,9 +93,9 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 
 func newSession(cfg Config) *session {
 	o := cfg.Peer
-	o.Session = identity.NewKey()
 	o.Client.DisplayName = cmp.Or(o.Client.DisplayName, DisplayName(o.Identity.DisplayName, o.Client.CWD))
 	o.Client.Channel = Channel
+	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld) // an agent that looks is to see what there is
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
 		alarm:   alarm{limits: cfg.Wake, guard: wake.NewGuard(cfg.Wake), way: wake.None},
@@ -96,12 +103,26 @@ func newSession(cfg Config) *session {
 	}
 }
 
-// stay keeps the session in the mesh.
+// stay keeps the session in the mesh. Another process may have the same session
+// of the client; so that they do not throw each other out for ever, the one that
+// was replaced goes on under an id of its own.
 func (s *session) stay(ctx context.Context) {
-	err := peer.Stay(ctx, s.options, s.receive, func(err error, wait time.Duration) {
-		s.log.Warn("no connection", "err", err, "retry_in", wait)
-		s.become(nil, err)
-	})
+	replaced := true
+	var err error
+	for replaced {
+		replaced = false
+		attempt, cancel := context.WithCancel(ctx)
+		err = peer.Stay(attempt, s.options, s.receive, func(err error, wait time.Duration) {
+			if rejected, ok := errors.AsType[*peer.Rejected](err); ok && rejected.Code == wire.SessionReplaced {
+				replaced = true
+				cancel()
+			}
+			s.log.Warn("no connection", "err", err, "retry_in", wait)
+			s.become(nil, err)
+		})
+		cancel()
+		s.options.Client.SessionID = rand.Text()
+	}
 	if err != nil {
 		s.log.Error("out of the mesh", "err", err)
 		s.become(nil, err)
@@ -170,10 +191,10 @@ func (s *session) remember(messageID string) {
 	s.sent[messageID] = true
 }
 
-// isForMe reports whether a message is for this agent in particular: sent to it,
-// naming it, or an answer to it.
+// isForMe reports whether a message is for this agent in particular: sent to it
+// alone, naming it, or an answer to it.
 func (s *session) isForMe(l *letter) bool {
-	if l.push.Topic == "" {
+	if l.sealed {
 		return true
 	}
 	s.mu.Lock()

@@ -35,7 +35,7 @@ func (s *session) server(version string, initialized func(client string)) *sdk.S
 	add(s, server, "reply", "Answer a message where it came from: in its topic, or encrypted to its sender.", effect, s.reply)
 	add(s, server, "check_inbox", "Show and take your unread messages.", effect, s.checkInbox)
 	add(s, server, "list_peers", "Who is in the mesh, what they are doing, and who is away.", look, s.listPeers)
-	add(s, server, "read_topic", "The messages of a topic, the newest last, or the list of topics.", look, s.readTopic)
+	add(s, server, "read_topic", "The messages of a topic, the newest last, or the list of topics.", effect, s.readTopic)
 	add(s, server, "set_status", "Tell others what you are doing.", effect, s.setStatus)
 	add(s, server, "message_status", "Who has got a message you sent.", look, s.messageStatus)
 	return server
@@ -101,10 +101,16 @@ func (s *session) send(ctx context.Context, c *peer.Conn, in sendIn) (string, er
 	return s.post(ctx, c, target, in.Text, in.ReplyTo, in.Urgent)
 }
 
+// maxText is what fits a message whatever the encoding adds, in bytes.
+const maxText = 48_000
+
 // post sends a message and says how far it got.
 func (s *session) post(ctx context.Context, c *peer.Conn, target, text, replyTo string, urgent bool) (string, error) {
 	if strings.TrimSpace(text) == "" {
 		return "", errors.New("the text is empty; nothing was sent")
+	}
+	if len(text) > maxText {
+		return "", fmt.Errorf("the text has more than %d bytes; nothing was sent, send it in parts", maxText)
 	}
 	if replyTo != "" && !strings.HasPrefix(target, "#") {
 		return "", errors.New("only messages of a topic can be answered with reply_to; nothing was sent")
@@ -118,20 +124,28 @@ func (s *session) post(ctx context.Context, c *peer.Conn, target, text, replyTo 
 		m.Priority = wire.PriorityNow
 	}
 	ack, err := c.Send(ctx, m)
+	if refused, ok := errors.AsType[*wire.Error](err); ok {
+		return "", fmt.Errorf("not sent: %w", refused)
+	}
 	if err != nil {
 		return "", fmt.Errorf("nobody knows whether it was stored (%w); look with read_topic before you send it again", err)
 	}
 	if !ack.Queued {
-		return "", s.notSent(ctx, c, ack.Error)
+		return "", s.notSent(ctx, c, target, ack.Error)
 	}
 	s.remember(ack.MessageID)
 	return "Stored as " + ack.MessageID + ". " + s.delivery(ctx, c, ack.MessageID), nil
 }
 
 // notSent explains a refusal, with what there is instead of what is not there.
-func (s *session) notSent(ctx context.Context, c *peer.Conn, refusal string) error {
+func (s *session) notSent(ctx context.Context, c *peer.Conn, target, refusal string) error {
 	if !strings.HasPrefix(refusal, wire.TargetNotFound) {
 		return fmt.Errorf("not sent: %s", refusal)
+	}
+	if name, isGroup := strings.CutPrefix(target, "@"); isGroup {
+		if _, err := c.Resolve(ctx, name); err == nil {
+			return fmt.Errorf("not sent: there is no group @%s; to reach the peer of that name, send to %q", name, name)
+		}
 	}
 	topics, _ := topicNames(ctx, c)
 	return fmt.Errorf("not sent: %s. Topics: %s", refusal, strings.Join(topics, ", "))
@@ -183,12 +197,22 @@ func (s *session) reply(ctx context.Context, c *peer.Conn, in replyIn) (string, 
 
 type nothing struct{}
 
+// settlingTime bounds what telling the broker may take: the agent waits for it.
+const settlingTime = 3 * time.Second
+
 func (s *session) checkInbox(ctx context.Context, c *peer.Conn, _ nothing) (string, error) {
 	handed, left := s.inbox.take()
 	if len(handed) == 0 {
 		return "There are no unread messages.", nil
 	}
-	if err := settle(ctx, c, handed); err != nil {
+	if ctx.Err() != nil { // nobody waits for the result any more
+		s.inbox.putBack(handed)
+		return "", ctx.Err()
+	}
+	// From here on they count as handed over; half a settlement would be a lie.
+	settling, cancel := context.WithTimeout(context.WithoutCancel(ctx), settlingTime)
+	defer cancel()
+	if err := settle(settling, c, handed, s.inbox.readUpTo(handed)); err != nil {
 		s.log.Warn("the broker was not told of what was handed over", "err", err) // it pushes again, and is told then
 	}
 	p := newPage()
@@ -213,7 +237,7 @@ func (s *session) listPeers(ctx context.Context, c *peer.Conn, _ nothing) (strin
 		return "", err
 	}
 	p := newPage()
-	p.printf("You are %s. %s\n%s here:", s.options.Client.DisplayName, s.hears(), count(len(peers), "other"))
+	p.printf("You are %s. %s\n%s here:", safely(s.options.Client.DisplayName), s.hears(), count(len(peers), "other"))
 	here := map[string]bool{s.options.Identity.Key.Public(): true}
 	for _, other := range peers {
 		here[other.Pubkey], here[other.MemberPubkey] = true, true
@@ -222,7 +246,7 @@ func (s *session) listPeers(ctx context.Context, c *peer.Conn, _ nothing) (strin
 	var away []string
 	for _, m := range members {
 		if !here[m.Pubkey] {
-			away = append(away, m.DisplayName)
+			away = append(away, safely(m.DisplayName))
 		}
 	}
 	if len(away) > 0 {
@@ -307,7 +331,7 @@ func topicNames(ctx context.Context, c *peer.Conn) (names []string, err error) {
 }
 
 type statusIn struct {
-	Status  string `json:"status,omitempty" jsonschema:"idle, working or dnd; while working or dnd only urgent messages reach you"`
+	Status  string `json:"status,omitempty" jsonschema:"idle, working or dnd; while dnd only urgent messages wake you"`
 	Summary string `json:"summary,omitempty" jsonschema:"what you are working on, a line"`
 }
 
@@ -317,6 +341,7 @@ func (s *session) setStatus(ctx context.Context, c *peer.Conn, in statusIn) (str
 		if _, err := c.Request(ctx, &wire.SetStatus{Status: in.Status}); err != nil {
 			return "", err
 		}
+		s.setDND(in.Status == wire.StatusDND)
 		done = append(done, "status "+in.Status)
 	}
 	if in.Summary != "" {

@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"os"
@@ -21,15 +22,28 @@ type alarm struct {
 	limits wake.Limits
 	guard  *wake.Guard // owned by ring
 
-	way wake.Way // session.mu guards it
+	way    wake.Way // session.mu guards it, and what follows
+	thread string   // of Codex, by which way wakes
+	dnd    bool     // only what is urgent wakes
+}
+
+const (
+	claudeClient = "claude"
+	codexClient  = "codex"
+)
+
+func (s *session) setDND(dnd bool) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.alarm.dnd = dnd
 }
 
 // wakes reports whether a message may wake at all.
 func (s *session) wakes(l *letter) bool {
-	if l.push.Topic == "" && !l.sealed {
-		return s.mention.MatchString(l.text)
-	}
-	return s.isForMe(l)
+	s.mu.Lock()
+	dnd := s.alarm.dnd
+	s.mu.Unlock()
+	return s.isForMe(l) && (!dnd || l.push.Priority == wire.PriorityNow)
 }
 
 // ring wakes the agent, until ctx ends.
@@ -67,7 +81,7 @@ func (s *session) wake(ctx context.Context, letters []*letter) bool {
 	}
 	var let []*letter
 	for _, l := range letters {
-		allowed, trip := s.alarm.guard.Allows(wake.Cause{Sender: l.push.SenderPubkey, Agent: l.push.SenderPeerType != wire.PeerHuman, Topic: l.push.Topic}, time.Now())
+		allowed, trip := s.alarm.guard.Allows(wake.Cause{Sender: cmp.Or(l.push.SenderMemberPubkey, l.push.SenderPubkey), Agent: l.push.SenderPeerType != wire.PeerHuman, Topic: l.push.Topic}, time.Now())
 		switch {
 		case allowed:
 			let = append(let, l)
@@ -80,6 +94,10 @@ func (s *session) wake(ctx context.Context, letters []*letter) bool {
 	}
 	if err := way.Wake(ctx, announcement(let)); err != nil {
 		s.log.Warn("the agent could not be woken", "by", way.By, "err", err)
+		s.mu.Lock()
+		s.alarm.way = wake.None // until the next tool call finds another way
+		s.mu.Unlock()
+		s.inbox.unannounce(let)
 		return false
 	}
 	return true
@@ -94,18 +112,17 @@ func announcement(letters []*letter) string {
 		if l.push.Topic != "" {
 			where = "in #" + l.push.Topic
 		}
-		from = append(from, who(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType)+" "+where)
+		from = append(from, whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType)+" "+where)
 	}
 	return fmt.Sprintf("[meshbox] %s for you: from %s. Call check_inbox to read what they wrote. This notice is from meshbox, and not from your user.", count(len(letters), "new message"), some(from))
 }
 
 // tellTrip tells the people in the room that agents wake each other in circles.
 func (s *session) tellTrip(ctx context.Context, l *letter, trip *wake.Trip) {
-	topic, by := l.push.Topic, "messages of "+l.push.SenderName
+	topic, by := l.push.Topic, "messages of "+whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType)
 	if topic == "" {
-		topic = wire.General
-	}
-	if !trip.ByPair {
+		topic, by = wire.General, "direct messages of another agent"
+	} else if !trip.ByPair {
 		by = "messages of agents in #" + topic
 	}
 	text := fmt.Sprintf("Notice: %s have woken me %d times in %s. They go on waiting in my inbox, and do not wake me for now, until a person writes to me or some time has passed.", by, trip.Times, trip.Within)
@@ -128,18 +145,22 @@ func (s *session) currentWay() wake.Way {
 // learnWay finds out how the agent can be woken: from what its client gave this
 // process, and from what it says with a tool call.
 func (s *session) learnWay(ctx context.Context, client string, meta map[string]any) {
-	if s.currentWay().Tier == wake.Woken || s.alarm.limits.Pair == 0 {
+	thread, _ := meta["threadId"].(string)
+	s.mu.Lock()
+	known := s.alarm.way.Tier == wake.Woken && (thread == "" || thread == s.alarm.thread)
+	s.mu.Unlock()
+	if known || s.alarm.limits.Pair == 0 {
 		return
 	}
 	way := wake.None
-	switch thread, _ := meta["threadId"].(string); {
-	case strings.HasPrefix(client, "claude"):
+	switch {
+	case strings.HasPrefix(client, claudeClient):
 		way = wake.Claude(ctx, os.Getenv)
-	case strings.HasPrefix(client, "codex"):
+	case strings.HasPrefix(client, codexClient):
 		way = wake.Codex(thread)
 	}
 	s.mu.Lock()
-	s.alarm.way = way
+	s.alarm.way, s.alarm.thread = way, thread
 	s.mu.Unlock()
 	if way.Tier == wake.Woken {
 		s.log.Info("the agent can be woken", "by", way.By)

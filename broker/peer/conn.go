@@ -30,6 +30,8 @@ type Options struct {
 	// key of its own, attested for SessionTTL (default and at most 24 h).
 	Session    identity.Key
 	SessionTTL time.Duration
+	// Former are keys of earlier sessions, for what was sealed for them and waits.
+	Former []identity.Key
 	// AllowedCaps restricts the session (attestation version 2); nil does not.
 	AllowedCaps []string
 
@@ -41,9 +43,9 @@ type Conn struct {
 	Hello wire.HelloAck // what the broker answered
 
 	ws        *websocket.Conn
-	key       identity.Key // the one messages are sealed with: the session's, else the member's
-	memberKey identity.Key // a session also gets what was sent to its member
-	sessionID string       // what it is listed under
+	key       identity.Key   // the one messages are sealed with: the session's, else the member's
+	opens     []identity.Key // besides: what was sealed for one of these can be read, too
+	sessionID string         // what it is listed under
 	pushes    chan *wire.Push
 	done      chan struct{} // closed when the connection has ended
 
@@ -105,7 +107,7 @@ func dial(ctx context.Context, o Options) (*Conn, error) {
 	}
 	ws.SetReadLimit(readLimit)
 	c := &Conn{
-		ws: ws, key: o.Identity.Key, memberKey: o.Identity.Key, sessionID: o.Client.SessionID, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
+		ws: ws, key: o.Identity.Key, opens: append([]identity.Key{o.Identity.Key}, o.Former...), sessionID: o.Client.SessionID, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
 		waiting: map[string]chan wire.Message{}, following: map[string]*follower{},
 	}
 	if !o.Session.IsZero() {

@@ -97,9 +97,13 @@ func (e *nobodyError) Error() string {
 	return fmt.Sprintf("nobody called %q is here; connected are: %s (topics start with #, groups with @)", e.name, here)
 }
 
-// single returns the key of the one peer called name.
+// single returns the key of the one peer called name. Of several sessions of one
+// member in one folder it is the latest: the others have ended, and are listed for a
+// while only.
 func single(name string, peers []wire.Peer) (string, error) {
 	found := map[string]string{} // key → how to tell it from others
+	places := map[string]bool{}  // member and folder of those
+	var latest wire.Peer
 	var here []string
 	for _, p := range peers {
 		if strings.EqualFold(p.DisplayName, name) || len(name) >= minPrefix && strings.HasPrefix(p.Pubkey, name) {
@@ -107,11 +111,18 @@ func single(name string, peers []wire.Peer) (string, error) {
 			if folder == "" {
 				folder = "no folder"
 			}
+			places[p.MemberPubkey+" "+p.CWD] = true
+			if latest.Pubkey == "" || p.ConnectedAt > latest.ConnectedAt {
+				latest = p
+			}
 			found[p.Pubkey] = fmt.Sprintf("%s (%s, %s)", p.Pubkey, p.DisplayName, folder)
 		}
 		here = append(here, p.DisplayName)
 	}
 	keys := slices.Sorted(maps.Keys(found))
+	if len(keys) > 1 && len(places) == 1 && latest.MemberPubkey != "" && latest.CWD != "" {
+		return latest.Pubkey, nil
+	}
 	switch len(keys) {
 	case 0:
 		slices.Sort(here)

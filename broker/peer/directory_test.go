@@ -38,6 +38,21 @@ func TestNamesAreThoseOfOnePeer(t *testing.T) {
 	}
 }
 
+func TestOfSessionsInOneFolderTheLatestIsMeant(t *testing.T) {
+	session := func(key, member, folder, since string) wire.Peer {
+		return wire.Peer{DisplayName: "claude-api", Pubkey: key, MemberPubkey: member, CWD: folder, ConnectedAt: since}
+	}
+	before, now := session(keyA, keyC, "/api", "2026-11-25T10:00:00.000Z"), session(keyB, keyC, "/api", "2026-11-25T11:00:00.000Z")
+	if got, err := single("claude-api", []wire.Peer{now, before}); got != keyB || err != nil {
+		t.Errorf("got %q, %v", got, err)
+	}
+	for _, other := range []wire.Peer{session(keyA, keyA, "/api", ""), session(keyA, keyC, "/web", "")} {
+		if got, err := single("claude-api", []wire.Peer{now, other}); err == nil {
+			t.Errorf("got %q of two that differ", got)
+		}
+	}
+}
+
 func TestUnknownNamesListWhoIsHere(t *testing.T) {
 	for _, name := range []string{"carol", "bobby", "bbbbbbb", "cccccccc"} { // seven digits of a key are too few
 		_, err := single(name, crowd)

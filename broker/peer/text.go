@@ -5,6 +5,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"errors"
+	"slices"
 	"unicode/utf8"
 
 	"meshbox/broker/identity"
@@ -50,11 +51,11 @@ func (c *Conn) Compose(target, text string) (m wire.Send, err error) {
 var ErrSealed = errors.New("the message is encrypted for another key")
 
 // Text returns the text of a push. A push does not say whether it was sealed,
-// so that is tried first, for the key of the session and for that of its member;
-// what is sealed for another key is ErrSealed.
+// so that is tried first, for all keys at hand; what is sealed for another key is
+// ErrSealed.
 func (c *Conn) Text(p *wire.Push) (string, error) {
 	if p.Topic == "" {
-		for _, key := range []identity.Key{c.key, c.memberKey} {
+		for _, key := range slices.Concat([]identity.Key{c.key}, c.opens) {
 			if text, err := key.Open(p.SenderPubkey, p.Nonce, p.Ciphertext); err == nil {
 				return string(text), nil
 			}

@@ -16,22 +16,26 @@ type Limits struct {
 // before it has cost much.
 var DefaultLimits = Limits{Pause: 5 * time.Second, Pair: 6, Topic: 20, Within: 10 * time.Minute}
 
+// peopleFactor is how many times more often than an agent a person may wake.
+const peopleFactor = 10
+
 // Guard decides whether a message may wake. It is not safe for concurrent use.
 type Guard struct {
 	limits Limits
 	pairs  map[string][]time.Time // when agents woke, by their key
 	topics map[string][]time.Time // when agents woke, by topic
+	people map[string][]time.Time // when people woke, by their key
 	told   map[string]time.Time   // when a trip was told, by what tripped
 }
 
 // NewGuard makes a guard that has seen nothing.
 func NewGuard(l Limits) *Guard {
-	return &Guard{limits: l, pairs: map[string][]time.Time{}, topics: map[string][]time.Time{}, told: map[string]time.Time{}}
+	return &Guard{limits: l, pairs: map[string][]time.Time{}, topics: map[string][]time.Time{}, people: map[string][]time.Time{}, told: map[string]time.Time{}}
 }
 
 // Cause is what would wake an agent.
 type Cause struct {
-	Sender string // key
+	Sender string // key of the member
 	Agent  bool   // the sender is no person
 	Topic  string // "" for a direct message
 }
@@ -44,25 +48,28 @@ type Trip struct {
 	Tell   bool // a person has not been told of it lately
 }
 
-// Allows reports whether a message may wake now; if not, why. A person always may,
-// and what a person says ends the count: the talk is theirs again.
+// Allows reports whether a message may wake now; if not, why. What a person says
+// ends the count: the talk is theirs again.
 func (g *Guard) Allows(c Cause, now time.Time) (bool, *Trip) {
-	if !c.Agent {
+	if !c.Agent { // as it says of itself: so it is bounded, too
 		clear(g.pairs)
 		delete(g.topics, c.Topic)
+		times := g.recent(g.people, c.Sender, now)
+		if len(times) >= peopleFactor*g.limits.Pair {
+			return false, g.trip("person "+c.Sender, len(times), true, now)
+		}
+		g.people[c.Sender] = append(times, now)
 		return true, nil
 	}
 	pair, topic := g.recent(g.pairs, c.Sender, now), g.recent(g.topics, c.Topic, now)
 	if len(pair) >= g.limits.Pair {
 		return false, g.trip("pair "+c.Sender, len(pair), true, now)
 	}
-	if c.Topic != "" && len(topic) >= g.limits.Topic {
+	if len(topic) >= g.limits.Topic { // all direct messages are one, too
 		return false, g.trip("topic "+c.Topic, len(topic), false, now)
 	}
 	g.pairs[c.Sender] = append(pair, now)
-	if c.Topic != "" {
-		g.topics[c.Topic] = append(topic, now)
-	}
+	g.topics[c.Topic] = append(topic, now)
 	return true, nil
 }
 
