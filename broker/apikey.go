@@ -199,6 +199,7 @@ func (r request) apiKeyRevoke(m *wire.APIKeyRevoke) {
 	case named > 1:
 		r.answer(&wire.APIKeyRevokeResponse{Status: wire.KeyNotUnique, Matches: named})
 	default:
+		r.b.streams.ring(func(s *stream) bool { return s.keyID == key.ID })
 		r.answer(&wire.APIKeyRevokeResponse{Status: wire.KeyRevoked, ID: key.ID})
 	}
 }

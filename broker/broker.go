@@ -27,6 +27,7 @@ type Broker struct {
 	changes changes
 	seen    lastSeen
 	uses    keyUses
+	streams streams
 	hooks   *buckets // status reports, by process
 	asked   *buckets // requests of API keys, by member
 
@@ -59,7 +60,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b := &Broker{
 		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: newChanges(), searches: make(chan struct{}, maxSearches),
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
-		asked: newRequestRates(cfg.Limits),
+		asked: newRequestRates(cfg.Limits), streams: newStreams(),
 		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
@@ -155,11 +156,12 @@ func (b *Broker) attempt(what string, do func() error) {
 }
 
 // Drain refuses new connections and requests of API keys, closes the others with
-// 1001, and waits for them until ctx ends; what is left then is cut.
+// 1001, ends streams, and waits for them until ctx ends; what is left then is cut.
 func (b *Broker) Drain(ctx context.Context) {
 	b.mu.Lock()
 	b.draining = true
 	b.mu.Unlock()
+	b.streams.end()
 	for _, c := range b.allConns() {
 		c.end(wire.ShuttingDown)
 	}
@@ -175,6 +177,7 @@ func (b *Broker) Drain(ctx context.Context) {
 	for _, c := range b.allConns() {
 		c.ws.CloseNow()
 	}
+	b.streams.cut()
 	<-gone
 }
 

@@ -54,6 +54,7 @@ func (b *Broker) deliver(from *presence, by *conn, post *store.Post, posted stor
 	b.newest.Store(post.Seq)
 	if post.TopicID != "" {
 		b.ledger.topicMoved(post.TopicID)
+		b.streams.ring(func(s *stream) bool { return s.topicID == post.TopicID })
 	}
 	targets := b.targets(by, post, posted.Audience)
 	if len(targets) == 0 {

@@ -112,5 +112,9 @@ func (b *Broker) keepUses() error {
 	return err
 }
 
-// forgetKeys forgets what the keys of banned members did here.
-func (b *Broker) forgetKeys(memberIDs []string) { b.uses.forget(memberIDs) }
+// forgetKeys ends what the keys of banned members do here. The store knows that
+// they work no more, and a stream that is rung asks it.
+func (b *Broker) forgetKeys(memberIDs []string) {
+	b.uses.forget(memberIDs)
+	b.streams.ring(func(s *stream) bool { return slices.Contains(memberIDs, s.memberID) })
+}

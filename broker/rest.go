@@ -29,6 +29,7 @@ func (b *Broker) restRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("POST /api/v1/messages", b.rest(store.KeySend, answering((*caller).postMessage)))
 	mux.HandleFunc("GET /api/v1/topics", b.rest(store.KeyRead, answering((*caller).getTopics)))
 	mux.HandleFunc("GET /api/v1/topics/{name}/messages", b.rest(store.KeyRead, answering((*caller).getMessages)))
+	mux.HandleFunc("GET /api/v1/topics/{name}/stream", b.rest(store.KeyRead, (*caller).getStream))
 	mux.HandleFunc("PATCH /api/v1/topics/{name}/read", b.rest(store.KeyRead, answering((*caller).patchRead)))
 	mux.HandleFunc("GET /api/v1/members", b.rest(store.KeyRead, answering((*caller).getMembers)))
 	mux.HandleFunc("GET /api/v1/peers", b.rest(store.KeyRead, answering((*caller).getPeers)))

@@ -93,6 +93,7 @@ var endpoints = []endpoint{
 	{"POST /messages", `{"topic":"deploys","text":"hi"}`, true, true},
 	{"GET /topics", "", false, false},
 	{"GET /topics/deploys/messages", "", true, false},
+	{"GET /topics/deploys/stream", "", true, false},
 	{"PATCH /topics/deploys/read", "", true, false},
 	{"GET /members", "", false, false},
 	{"GET /peers", "", false, false},
@@ -159,7 +160,7 @@ func TestAnotherMeshSeesNothingOfThisOne(t *testing.T) {
 	topic := ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "deploys"}).Topic
 	ann.say("#deploys", "hello @lena")
 	stranger := h.stranger("their-own")
-	for _, path := range []string{"GET /topics/" + topic.ID + "/messages", "PATCH /topics/" + topic.ID + "/read"} {
+	for _, path := range []string{"GET /topics/" + topic.ID + "/messages", "GET /topics/" + topic.ID + "/stream", "PATCH /topics/" + topic.ID + "/read"} {
 		h.rest(stranger, path, "").wantProblem(http.StatusNotFound, wire.TopicNotFound)
 	}
 	h.rest(stranger, "POST /messages", `{"topic":"`+topic.ID+`","text":"x"}`).wantProblem(http.StatusNotFound, wire.TopicNotFound)
@@ -497,6 +498,7 @@ func TestSecretsAreNeitherLoggedNorKept(t *testing.T) {
 	key := ann.key("send", "read")
 	const text = "unspeakable"
 	wantOK[any](h.rest(key.Secret, "POST /messages", `{"topic":"general","text":"`+text+`"}`))
+	h.stream(key.Secret, "general", "").close()
 	for _, e := range endpoints {
 		if !strings.HasSuffix(e.line, "stream") {
 			h.rest(key.Secret, e.line, e.body)
