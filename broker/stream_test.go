@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -263,7 +264,37 @@ type flushed struct {
 
 func (f *flushed) Write(p []byte) (int, error) { f.wrote <- string(p); return len(p), nil }
 
-func TestStreamBeatsAndNoReaderHoldsUpADrain(t *testing.T) {
+// Who opens a stream and then reads nothing is cut off after the write timeout, and
+// holds up no drain.
+func TestReaderThatReadsNothingIsCut(t *testing.T) {
+	for name, timeout := range map[string]time.Duration{"in time": 200 * time.Millisecond, "by a drain": time.Hour} {
+		t.Run(name, func(t *testing.T) {
+			h := newHouse(t, func(l *Limits) { l.WriteTimeout = timeout })
+			ann := h.arrive("ann")
+			socket, err := net.Dial("tcp", strings.TrimPrefix(h.url, "http://"))
+			if err != nil {
+				t.Fatal(err)
+			}
+			defer socket.Close()
+			fmt.Fprintf(socket, "GET /api/v1/topics/general/stream HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer %s\r\n\r\n", ann.key("read").Secret)
+			eventually(t, "the stream is open", func() bool { return h.streams.active.Load() == 1 })
+			large := strings.Repeat("x", 45<<10)
+			for range 300 { // more than sockets hold
+				ann.say("#general", large)
+			}
+			b := h.Broker
+			if timeout == time.Hour {
+				if b.streams.active.Load() != 1 {
+					t.Error("the stream ended by itself")
+				}
+				h.restart()
+			}
+			eventually(t, "the stream is cut", func() bool { return b.streams.active.Load() == 0 })
+		})
+	}
+}
+
+func TestStreamBeatsAndEndsWithADrain(t *testing.T) {
 	schema, err := os.ReadFile("../schema.sql")
 	if err != nil {
 		t.Fatal(err)
