@@ -68,6 +68,7 @@ func (c *caller) postMessage(r *http.Request) (any, error) {
 		send.RequestFingerprint = fingerprint(send)
 	}
 	post, refused := c.draft(c.as, send, began)
+	post.APIKeyID = c.key.ID
 	posted, err := c.commit(c.as, post, refused, began)
 	if err != nil {
 		return nil, c.postFailed(err, topic)
@@ -141,6 +142,9 @@ var statusOf = map[string]int{
 
 // postFailed makes an answer of a refusal.
 func (c *caller) postFailed(err error, topic store.Topic) error {
+	if errors.Is(err, store.ErrKeyDead) || errors.Is(err, store.ErrMemberRevoked) {
+		return errInvalidKey // since this request began
+	}
 	why := c.refuse(err, "#"+topic.Name, c.log)
 	if fast, ok := errors.AsType[*tooFast](err); ok {
 		return tooManyRequests("You send too fast.", fast.wait)

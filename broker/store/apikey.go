@@ -228,6 +228,23 @@ func (tx *Tx) endKeysOf(memberID string, now time.Time) error {
 	return tx.exec(`UPDATE api_key SET revoked_at = ? WHERE member_id = ? AND revoked_at IS NULL`, now.UnixMilli(), memberID)
 }
 
+// ErrKeyDead says that an API key works no more.
+var ErrKeyDead = errors.New("the API key works no more")
+
+// mayUse refuses what came by a key that was revoked since its request was let in
+// (ErrKeyDead): once a revocation is answered, nothing is stored by the key.
+func (tx *Tx) mayUse(id string, now time.Time) error {
+	if id == "" {
+		return nil
+	}
+	var live bool
+	err := tx.row(&live, `SELECT count(*) FROM api_key k JOIN member m ON m.id = k.member_id WHERE k.id = ?2 AND `+liveKey, now.UnixMilli(), id)
+	if err == nil && !live {
+		err = ErrKeyDead
+	}
+	return err
+}
+
 // SaveKeyUses keeps when keys were used last, by their ids.
 func (db *DB) SaveKeyUses(at map[string]time.Time) error {
 	return db.Update(func(tx *Tx) error {

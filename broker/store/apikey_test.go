@@ -57,6 +57,16 @@ func TestAPIKeysDieWithTimeRevocationAndTheirMember(t *testing.T) {
 		}
 	}
 	wantKey(t, db, lasting, false, now)
+	for _, c := range []struct {
+		key  APIKey
+		want error
+	}{{lasting, ErrKeyDead}, {short, nil}} {
+		p := topicPost(ann, "general", "eA==")
+		p.APIKeyID, p.CreatedAt = c.key.ID, now
+		if _, _, err := post(db, p); !errors.Is(err, c.want) {
+			t.Errorf("a post in flight by %s: %v, want %v", c.key.ID, err, c.want)
+		}
+	}
 	if _, named, _ := db.RevokeAPIKey(meshID, ann.ID, "", false, now); named != 0 {
 		t.Errorf("nothing names %d keys", named)
 	}

@@ -50,6 +50,7 @@ type Recipient struct {
 type Post struct {
 	Message
 	TopicRef   string      // a topic's id or name; else Recipients count
+	APIKeyID   string      // the key it came by, "" for none
 	Recipients []Recipient // distinct
 	Mentions   []string    // lower-cased display names, for topics
 
@@ -71,7 +72,7 @@ type Posted struct {
 // order of commits, on a goroutine of the store: done must not block, nor call
 // a method that writes. On success p.Seq, p.ID, p.TopicID and p.TopicName are
 // set. Errors: ErrNotFound (no such topic for this sender), ErrForbidden (may
-// not post there), ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
+// not post there), ErrMemberRevoked, ErrKeyDead, ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
 //
 // An err that is set already is only passed through, so that refusals keep
 // their place among the acks of one connection.
@@ -111,6 +112,9 @@ func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
 // post decides before it writes, so that a refusal leaves nothing behind.
 func (tx *Tx) post(p *Post) (result Posted, err error) {
 	if err = tx.mayPost(p.SenderMemberID); err != nil {
+		return result, err
+	}
+	if err = tx.mayUse(p.APIKeyID, p.CreatedAt); err != nil {
 		return result, err
 	}
 	if p.TopicRef != "" {
