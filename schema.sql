@@ -210,6 +210,25 @@ CREATE VIRTUAL TABLE message_text USING fts5 (
   content = '', columnsize = 0, tokenize = 'unicode61 remove_diacritics 2'
 );
 
+-- An API key: a secret by which scripts act as the member that issued it. It is
+-- random, so its plain hash is as good as a slow one, and can be looked up.
+CREATE TABLE api_key (
+  id           TEXT PRIMARY KEY,
+  mesh_id      TEXT NOT NULL REFERENCES mesh (id),
+  member_id    TEXT NOT NULL REFERENCES member (id), -- who issued it
+  label        TEXT NOT NULL,                       -- what the issuer calls it
+  prefix       TEXT NOT NULL,                       -- the first 11 characters of the secret, to tell keys apart
+  hash         TEXT NOT NULL UNIQUE,                -- hex SHA-256 of the secret, which itself is not kept
+  capabilities TEXT NOT NULL,                       -- JSON array of send, read, state_write and admin
+  topic_scopes TEXT,                                -- JSON array of topic names it is confined to; NULL: none
+  created_at   INTEGER NOT NULL,
+  expires_at   INTEGER,                             -- NULL: never
+  last_used_at INTEGER,                             -- a few seconds old while it is used
+  revoked_at   INTEGER
+) STRICT;
+CREATE INDEX api_key_member ON api_key (member_id);
+CREATE INDEX api_key_mesh ON api_key (mesh_id, created_at);
+
 -- What happened in a mesh besides messages: an append-only chain in which each
 -- entry carries the hash of the one before. Never content of messages.
 CREATE TABLE audit (

@@ -16,32 +16,32 @@ import (
 )
 
 // address finds out whom a send is for.
-func (c *conn) address(m *wire.Send, post *store.Post) error {
+func (b *Broker) address(p *presence, m *wire.Send, post *store.Post) error {
 	spec := m.TargetSpec
 	needed := "broadcast"
 	if identity.IsPublicKey(spec) {
 		needed = "dm"
 	}
-	if !c.presence.caps.Allows(needed) {
+	if !p.caps.Allows(needed) {
 		return &wire.Error{Code: wire.Forbidden, Message: missingCapability(needed), ID: m.ID}
 	}
-	if err := c.findRecipients(m, post); err != nil {
+	if err := b.findRecipients(m, post); err != nil {
 		return err
 	}
-	return c.applyGrants(post, needed)
+	return b.applyGrants(p, post, needed)
 }
 
-func (c *conn) findRecipients(m *wire.Send, post *store.Post) error {
+func (b *Broker) findRecipients(m *wire.Send, post *store.Post) error {
 	spec := m.TargetSpec
 	switch {
 	case strings.HasPrefix(spec, "#"):
 		return addressTopic(spec[1:], m, post)
 	case spec == "*" || spec == "@all":
-		return c.addressEveryone(post)
+		return b.addressEveryone(post)
 	case strings.HasPrefix(spec, "@"):
-		return c.addressGroup(groupName(spec), post)
+		return b.addressGroup(groupName(spec), post)
 	case identity.IsPublicKey(spec):
-		return c.addressKey(spec, post)
+		return b.addressKey(spec, post)
 	}
 	return notFound(spec)
 }
@@ -87,12 +87,12 @@ func mentionsIn(text string) (names []string) {
 
 // addressKey addresses the member or session that holds key: a session as long
 // as its presence lasts, later its member.
-func (c *conn) addressKey(key string, post *store.Post) error {
-	if to, ok := c.b.holder(post.MeshID, key); ok {
+func (b *Broker) addressKey(key string, post *store.Post) error {
+	if to, ok := b.holder(post.MeshID, key); ok {
 		post.Recipients = []store.Recipient{to}
 		return nil
 	}
-	to, err := c.b.ownerOf(post.MeshID, key)
+	to, err := b.ownerOf(post.MeshID, key)
 	if errors.Is(err, store.ErrNotFound) {
 		return notFound(key)
 	}
@@ -141,26 +141,26 @@ func (b *Broker) ownerOf(meshID, key string) (to store.Recipient, err error) {
 }
 
 // addressEveryone addresses the other members that are not hidden.
-func (c *conn) addressEveryone(post *store.Post) error {
-	known, err := c.b.db.VisibleMembers(context.Background(), post.MeshID)
+func (b *Broker) addressEveryone(post *store.Post) error {
+	known, err := b.db.VisibleMembers(context.Background(), post.MeshID)
 	if err != nil {
 		return err
 	}
-	c.addressMembers(post, known, func(*presence) bool { return true })
+	b.addressMembers(post, known, func(*presence) bool { return true })
 	return nil
 }
 
 // addressGroup addresses the other members that are in a group or below it: by
 // a presence, or by what they left behind.
-func (c *conn) addressGroup(group string, post *store.Post) error {
+func (b *Broker) addressGroup(group string, post *store.Post) error {
 	if group == "" {
 		return notFound("@")
 	}
-	known, err := c.b.db.GroupMembers(context.Background(), post.MeshID, group)
+	known, err := b.db.GroupMembers(context.Background(), post.MeshID, group)
 	if err != nil {
 		return err
 	}
-	if !c.addressMembers(post, known, func(p *presence) bool { return p.inGroup(group) }) {
+	if !b.addressMembers(post, known, func(p *presence) bool { return p.inGroup(group) }) {
 		return notFound("@" + group)
 	}
 	return nil
@@ -170,10 +170,10 @@ func (c *conn) addressGroup(group string, post *store.Post) error {
 // with a presence that matches; who is here but hidden is left out. known says of
 // each whether it is by what a session left behind, which a member connection
 // does not speak for. It reports whether there was anyone, the sender included.
-func (c *conn) addressMembers(post *store.Post, known map[string]bool, matches func(*presence) bool) bool {
+func (b *Broker) addressMembers(post *store.Post, known map[string]bool, matches func(*presence) bool) bool {
 	to := maps.Clone(known)
-	c.b.mu.RLock()
-	if r := c.b.rooms[post.MeshID]; r != nil {
+	b.mu.RLock()
+	if r := b.rooms[post.MeshID]; r != nil {
 		for memberID, presences := range r.byMember {
 			visible, matching, member := false, false, false
 			for p := range presences {
@@ -188,7 +188,7 @@ func (c *conn) addressMembers(post *store.Post, known map[string]bool, matches f
 			}
 		}
 	}
-	c.b.mu.RUnlock()
+	b.mu.RUnlock()
 	for id := range to {
 		if id != post.SenderMemberID {
 			post.Recipients = append(post.Recipients, store.Recipient{MemberID: id})

@@ -26,7 +26,10 @@ type Broker struct {
 	ledger  *ledger
 	changes changes
 	seen    lastSeen
+	uses    keyUses
+	streams streams
 	hooks   *buckets // status reports, by process
+	asked   *buckets // requests of API keys, by member
 
 	searches chan struct{} // capacity maxSearches: one is in it for each that runs
 
@@ -34,7 +37,7 @@ type Broker struct {
 	ages    *ageClock
 	handler http.Handler
 
-	serving sync.WaitGroup // connections; (seen) http.Server.Shutdown does not wait for hijacked ones
+	serving sync.WaitGroup // connections, and requests of API keys; (seen) http.Server.Shutdown does not wait for hijacked ones
 
 	newest        atomic.Int64 // seq of the newest message that was offered; not more than what is stored
 	sessionsEnded atomic.Bool  // since the last sweep: what waits for them goes to their members
@@ -57,6 +60,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b := &Broker{
 		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: newChanges(), searches: make(chan struct{}, maxSearches),
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
+		asked: newRequestRates(cfg.Limits), streams: newStreams(),
 		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
@@ -123,6 +127,7 @@ func (b *Broker) sweep(now time.Time) {
 	b.relax(now)
 	b.ledger.ring() // for what could not be read before
 	b.attempt("last seen", b.keepSeen)
+	b.attempt("uses of API keys", b.keepUses)
 	b.attempt("end leases", func() error { return b.endLeases(now) })
 	b.attempt("reroute", b.reroute)
 }
@@ -132,12 +137,14 @@ func (b *Broker) sweep(now time.Time) {
 func (b *Broker) tidy(now time.Time, up time.Duration) {
 	b.rates.forgetIdle(now)
 	b.hooks.forgetIdle(now)
+	b.asked.forgetIdle(now)
 	aged := b.aged(now, up)
 	if up < settleIn {
 		return
 	}
 	b.attempt("drop claims", func() error { return b.db.DropClaims(aged) })
 	b.attempt("drop session keys", func() error { return b.db.DropSessionKeys(aged, b.isKnown) })
+	b.attempt("drop API keys", func() error { return b.db.DropAPIKeys(aged) })
 	b.attempt("expire deliveries", func() error { return b.expire(aged, now) })
 }
 
@@ -148,18 +155,20 @@ func (b *Broker) attempt(what string, do func() error) {
 	}
 }
 
-// Drain refuses new connections, closes the others with 1001 and waits for them
-// until ctx ends; what is left then is cut.
+// Drain refuses new connections and requests of API keys, closes the others with
+// 1001, ends streams, and waits for them until ctx ends; what is left then is cut.
 func (b *Broker) Drain(ctx context.Context) {
 	b.mu.Lock()
 	b.draining = true
 	b.mu.Unlock()
+	b.streams.end()
 	for _, c := range b.allConns() {
 		c.end(wire.ShuttingDown)
 	}
 	gone := make(chan struct{})
 	go func() { b.serving.Wait(); close(gone) }()
 	defer b.attempt("last seen", b.keepSeen)
+	defer b.attempt("uses of API keys", b.keepUses)
 	select {
 	case <-gone:
 		return
@@ -168,10 +177,12 @@ func (b *Broker) Drain(ctx context.Context) {
 	for _, c := range b.allConns() {
 		c.ws.CloseNow()
 	}
+	b.streams.cut()
 	<-gone
 }
 
-// enter admits a connection unless the broker is draining.
+// enter admits a connection, or a request of an API key, unless the broker is
+// draining.
 func (b *Broker) enter() bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()

@@ -47,19 +47,21 @@ func (b *Broker) rerouted(w store.WaitingSession, err error) {
 	}
 }
 
-// deliver offers a stored message to the connections of its recipients. It runs
-// on the store's goroutine, in the order of commits, and does not block.
-func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
+// deliver offers a stored message to the connections of its recipients, except the
+// one that it came by. It runs on the store's goroutine, in the order of commits,
+// and does not block.
+func (b *Broker) deliver(from *presence, by *conn, post *store.Post, posted store.Posted) {
 	b.newest.Store(post.Seq)
 	if post.TopicID != "" {
 		b.ledger.topicMoved(post.TopicID)
+		b.streams.ring(func(s *stream) bool { return s.topicID == post.TopicID })
 	}
-	targets := b.targets(from, post, posted.Audience)
+	targets := b.targets(by, post, posted.Audience)
 	if len(targets) == 0 {
 		return
 	}
-	frame := wire.Encode(pushOf(&post.Message, from.presence.member.PubKey), "")
-	pending := store.Pending{Message: post.Message, SenderMemberPubKey: from.presence.member.PubKey}
+	frame := wire.Encode(pushOf(&post.Message, from.member.PubKey), "")
+	pending := store.Pending{Message: post.Message, SenderMemberPubKey: from.member.PubKey}
 	if len(post.Recipients) == 1 {
 		pending.SessionKey = post.Recipients[0].SessionKey
 	}
@@ -73,7 +75,7 @@ func (b *Broker) deliver(from *conn, post *store.Post, posted store.Posted) {
 }
 
 // targets returns the connections a stored message goes to.
-func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns []*conn) {
+func (b *Broker) targets(by *conn, post *store.Post, audience []string) (conns []*conn) {
 	b.mu.RLock()
 	defer b.mu.RUnlock()
 	r := b.rooms[post.MeshID]
@@ -96,7 +98,7 @@ func (b *Broker) targets(from *conn, post *store.Post, audience []string) (conns
 			conns = append(conns, p.conn)
 		}
 	}
-	return slices.DeleteFunc(conns, func(c *conn) bool { return c == from })
+	return slices.DeleteFunc(conns, func(c *conn) bool { return c == by })
 }
 
 // appendConns adds the connections of a member; only visible ones if asked.

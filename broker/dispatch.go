@@ -85,7 +85,8 @@ func (c *conn) badFrame(err *wire.Error, reqID string) bool {
 }
 
 // capability names what a session must be allowed for each kind of message
-// (protocol section 3); send depends on its target, see address.go.
+// (protocol section 3); send depends on its target, see address.go, and
+// apikey_create on what the key may do, see apikey.go.
 func capability(m wire.Message) string {
 	switch m.(type) {
 	case *wire.SetStatus, *wire.SetSummary, *wire.SetProfile:
@@ -113,7 +114,7 @@ func countsAsSend(m wire.Message) bool {
 	case *wire.TopicSearch:
 		return true
 	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe,
-		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename:
+		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename, *wire.APIKeyCreate, *wire.APIKeyRevoke:
 		return true
 	}
 	return false
@@ -232,6 +233,12 @@ func (r request) routeMesh(m wire.Message) {
 		r.auditQuery(m)
 	case *wire.AuditVerify:
 		r.auditVerify()
+	case *wire.APIKeyCreate:
+		r.apiKeyCreate(m)
+	case *wire.APIKeyList:
+		r.apiKeyList()
+	case *wire.APIKeyRevoke:
+		r.apiKeyRevoke(m)
 	}
 }
 

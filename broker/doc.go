@@ -19,6 +19,11 @@
 // feed does not take stays where it is, on disk, until the feed has caught up or
 // the recipient says its next hello.
 //
+// Scripts come by HTTP with an API key (apikey.go, rest.go): whoever has one acts as
+// the member that issued it, and its messages go the same way (restpost.go). An event
+// stream (reststream.go, streams.go) is rung after the commit, too, and reads the
+// store from its cursor.
+//
 // What everyone has got is deleted after a while (prune.go), unless it is history.
 //
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go),
@@ -34,8 +39,9 @@
 //	feed.mu     what one connection was pushed and has not settled
 //	outbox.mu   what waits to be written to one socket
 //
-// Those of grants, sendRates, ledger and changes are leaves: nothing is locked under
-// them.
+// Those of grants, sendRates, ledger, changes and keyUses are leaves: nothing is
+// locked under them. Under streams.mu there may be stream.mu, which says whether
+// anything is written any more.
 //
 // Slow consumers: an outbox is bounded in frames and bytes. Messages that do not
 // fit wait on disk; presence events that do not fit, and a write that stalls for

@@ -99,11 +99,11 @@ func (g *grants) of(memberID string) map[string][]string {
 // applyGrants finds out whose grants keep a message out. A direct message that
 // its recipient does not allow is refused; of a message for many the others get
 // theirs, and the sender is not told.
-func (c *conn) applyGrants(post *store.Post, needed string) error {
-	post.Denied = c.b.grants.deny(c.presence.member.PubKey, needed)
+func (b *Broker) applyGrants(p *presence, post *store.Post, needed string) error {
+	post.Denied = b.grants.deny(p.member.PubKey, needed)
 	delete(post.Denied, post.SenderMemberID)
 	if needed == "dm" && len(post.Recipients) == 1 && post.Denied[post.Recipients[0].MemberID] {
-		c.b.metrics.droppedByGrant.WithLabelValues(needed).Inc()
+		b.metrics.droppedByGrant.WithLabelValues(needed).Inc()
 		return &refusal{wire.Forbidden, "blocked by recipient grants; this peer does not take direct messages from you"}
 	}
 	return nil

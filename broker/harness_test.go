@@ -35,6 +35,7 @@ type house struct {
 	server *httptest.Server
 	stop   func() // ends broker and store
 	change []func(*Limits)
+	log    *slog.Logger // of the broker from the next start on
 }
 
 // newHouse starts one; change may adapt its limits.
@@ -80,7 +81,7 @@ func (h *house) open(path string, o store.Options) {
 	if err != nil {
 		h.t.Fatal(err)
 	}
-	cfg := Config{PublicURL: h.url, Version: "test", Limits: DefaultLimits()}
+	cfg := Config{PublicURL: h.url, Version: "test", Log: h.log, Limits: DefaultLimits()}
 	cfg.Limits.SendRate = 0 // tests send as fast as they can
 	for _, f := range h.change {
 		f(&cfg.Limits)

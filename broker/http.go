@@ -10,7 +10,7 @@ import (
 	"github.com/prometheus/client_golang/prometheus/promhttp"
 )
 
-// maxBody bounds what a POST may carry, in bytes.
+// maxBody bounds what a POST may carry, in bytes, but for REST, see bodyLimit.
 const maxBody = 64 << 10
 
 // documentHeaders go with every answer but scripts and style sheets, for which they
@@ -35,6 +35,7 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	mux.HandleFunc("GET /api/public/invite-code/{code}", b.getInviteCode)
 	mux.HandleFunc("POST /invites/{code}/claim", b.postClaim)
 	mux.HandleFunc("POST /hook/set-status", b.postStatus)
+	b.restRoutes(mux)
 	mux.HandleFunc("GET /health", b.getHealth)
 	mux.HandleFunc("GET /health/ready", b.getReady)
 	mux.Handle("GET /metrics", promhttp.HandlerFor(b.metrics.registry, promhttp.HandlerOpts{}))
@@ -44,7 +45,7 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 		for name, value := range documentHeaders {
 			w.Header().Set(name, value)
 		}
-		r.Body = http.MaxBytesReader(w, r.Body, maxBody)
+		r.Body = http.MaxBytesReader(w, r.Body, b.bodyLimit(r))
 		guarded.ServeHTTP(w, r)
 	})
 }

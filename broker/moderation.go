@@ -293,6 +293,9 @@ func (b *Broker) enforceBans() error {
 	if err != nil {
 		return err
 	}
+	for _, members := range revoked {
+		b.forgetKeys(members)
+	}
 	for _, p := range b.presencesAmong(revoked) {
 		b.log.Info("banned", "mesh", p.meshID, "member", p.member.ID, "presence", p.id)
 		b.expel(p, func(c *conn) {

@@ -90,11 +90,11 @@ func newSendRates(l Limits) *sendRates {
 	return &sendRates{newBuckets(limit, l.SendBurst, 0)}
 }
 
-// take counts one send of a member. Its error is a refusal that says how long to
+// take counts one send of a member. Its error is a *tooFast that says how long to
 // wait.
 func (s *sendRates) take(memberID string, now time.Time) error {
 	if wait := s.buckets.take(memberID, now); wait > 0 {
-		return &refusal{wire.RateLimit, fmt.Sprintf("slow down, try again in %.0f s", math.Ceil(wait.Seconds()))}
+		return &tooFast{&refusal{wire.RateLimit, fmt.Sprintf("slow down, try again in %.0f s", math.Ceil(wait.Seconds()))}, wait}
 	}
 	return nil
 }

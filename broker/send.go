@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"log/slog"
 	"slices"
 	"time"
 
@@ -11,7 +12,8 @@ import (
 )
 
 // Sending (protocol section 5). A message goes to the disk first; the ack to
-// its sender and the pushes to its recipients follow the commit.
+// its sender and the pushes to its recipients follow the commit. Who sends is a
+// presence: that of a connection, or one that no room knows, for an API key.
 
 // refusal is why a send was not accepted; its text is "<code>: <sentence>".
 // Daemons decide by words in it whether to retry: final ones contain forbidden,
@@ -21,28 +23,21 @@ type refusal struct{ code, sentence string }
 
 func (r *refusal) Error() string { return r.code + ": " + r.sentence }
 
+// tooFast is a refusal that passes by itself.
+type tooFast struct {
+	*refusal
+	wait time.Duration // until the next one is accepted
+}
+
+func (t *tooFast) Unwrap() error { return t.refusal }
+
 // handleSend checks a send and hands it to the store. It waits while too many of
 // this connection are in flight, and once for the lease that a first message
 // earns.
 func (c *conn) handleSend(m *wire.Send, r request) {
 	began := time.Now()
 	p := c.presence
-	post := &store.Post{Message: store.Message{
-		ID: store.NewID(), MeshID: p.meshID, SenderMemberID: p.member.ID, SenderPubKey: p.key(), SenderName: p.name,
-		SenderType: p.client.PeerType, TargetSpec: m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
-		BodyVersion: m.BodyVersion, ReplyToID: m.ReplyToID, ClientMessageID: m.ClientMessageID, Fingerprint: m.RequestFingerprint,
-		CreatedAt: began,
-	}}
-	if post.Priority == "" {
-		post.Priority = wire.PriorityNext
-	}
-	refused := c.b.rates.take(p.member.ID, began)
-	if refused == nil {
-		refused = c.check(m)
-	}
-	if refused == nil {
-		refused = c.address(m, post)
-	}
+	post, refused := c.b.draft(p, m, began)
 	if refused == nil && !p.earned.Load() {
 		c.b.earn(p)
 	}
@@ -53,17 +48,47 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	c.pending.Add(1)
 	c.b.db.Append(post, refused, func(posted store.Posted, err error) {
 		c.acknowledge(m, r, post, err)
-		if err == nil && !posted.Duplicate {
-			c.b.metrics.routed.WithLabelValues(post.Priority).Inc()
-			if posted.Dropped > 0 {
-				c.b.metrics.droppedByGrant.WithLabelValues("broadcast").Add(float64(posted.Dropped))
-			}
-			c.b.deliver(c, post, posted)
+		if err == nil {
+			c.b.committed(p, c, post, posted)
 		}
 		c.b.metrics.ackSeconds.Observe(time.Since(began).Seconds())
 		<-c.slots
 		c.pending.Done()
 	})
+}
+
+// draft makes of a send what is to be stored, and says why it is refused, if it
+// is: the store wants both, as a repetition of what it has is none.
+func (b *Broker) draft(p *presence, m *wire.Send, now time.Time) (post *store.Post, refused error) {
+	post = &store.Post{Message: store.Message{
+		ID: store.NewID(), MeshID: p.meshID, SenderMemberID: p.member.ID, SenderPubKey: p.key(), SenderName: p.name,
+		SenderType: p.client.PeerType, TargetSpec: m.TargetSpec, Priority: m.Priority, Nonce: m.Nonce, Ciphertext: m.Ciphertext,
+		BodyVersion: m.BodyVersion, ReplyToID: m.ReplyToID, ClientMessageID: m.ClientMessageID, Fingerprint: m.RequestFingerprint,
+		CreatedAt: now,
+	}}
+	if post.Priority == "" {
+		post.Priority = wire.PriorityNext
+	}
+	if refused = b.rates.take(p.member.ID, now); refused == nil {
+		refused = b.check(m)
+	}
+	if refused == nil {
+		refused = b.address(p, m, post)
+	}
+	return post, refused
+}
+
+// committed counts a stored message and offers it to its recipients, but not to
+// the connection that it came by, nil for none. It runs on the store's goroutine.
+func (b *Broker) committed(p *presence, by *conn, post *store.Post, posted store.Posted) {
+	if posted.Duplicate {
+		return
+	}
+	b.metrics.routed.WithLabelValues(post.Priority).Inc()
+	if posted.Dropped > 0 {
+		b.metrics.droppedByGrant.WithLabelValues("broadcast").Add(float64(posted.Dropped))
+	}
+	b.deliver(p, by, post, posted)
 }
 
 // acknowledge tells the sender what became of its message. It runs after the
@@ -78,12 +103,18 @@ func (c *conn) acknowledge(m *wire.Send, r request, post *store.Post, err error)
 		r.answer(missing)
 		return
 	}
-	why := explain(err, m.TargetSpec)
+	r.answer(&wire.Ack{ID: m.ID, Queued: false, Error: c.b.refuse(err, m.TargetSpec, c.log).Error()})
+}
+
+// refuse counts a send that was not accepted and says why; what is no fault of the
+// sender's is logged.
+func (b *Broker) refuse(err error, target string, log *slog.Logger) *refusal {
+	why := explain(err, target)
 	if _, expected := err.(*refusal); !expected && why.code == wire.Busy {
-		c.log.Error("message not stored", "err", err)
+		log.Error("message not stored", "err", err)
 	}
-	c.b.metrics.refused.WithLabelValues(why.code).Inc()
-	r.answer(&wire.Ack{ID: m.ID, Queued: false, Error: why.Error()})
+	b.metrics.refused.WithLabelValues(why.code).Inc()
+	return why
 }
 
 // explain makes a refusal of what the store said.
@@ -113,8 +144,8 @@ func notFound(target string) *refusal {
 }
 
 // check refuses a send for its form alone.
-func (c *conn) check(m *wire.Send) error {
-	switch limit := c.b.cfg.Limits.MaxMessage; {
+func (b *Broker) check(m *wire.Send) error {
+	switch limit := b.cfg.Limits.MaxMessage; {
 	case len(m.Nonce)+len(m.Ciphertext)+len(m.TargetSpec) > limit:
 		return &refusal{wire.PayloadTooLarge, fmt.Sprintf("invalid size, at most %d bytes of nonce, ciphertext and target fit; send less, or in parts", limit)}
 	case m.Priority != "" && !wire.ValidPriority(m.Priority):

@@ -113,11 +113,10 @@ func (r request) topicDescribe(m *wire.TopicDescribe) {
 	r.done()
 }
 
-// topicMarkRead tells the other connections of the member too: what one read
-// here is not unread there.
+// topicMarkRead moves the read mark: what one read here is not unread on one's other
+// connections.
 func (r request) topicMarkRead(m *wire.TopicMarkRead) {
-	own := r.presence
-	topic, moved, err := r.b.db.MarkRead(own.meshID, own.member.ID, m.Topic, m.MessageID, time.Now())
+	err := r.b.markRead(r.presence, m.Topic, m.MessageID, time.Now())
 	if errors.Is(err, store.ErrNoMessage) {
 		r.fail(wire.InvalidArgs, "The topic has no message with the id given as messageId.")
 		return
@@ -126,11 +125,24 @@ func (r request) topicMarkRead(m *wire.TopicMarkRead) {
 		r.topicFailed(err, m.Topic, "You are not in this topic. Join it first.")
 		return
 	}
-	if moved {
-		r.b.ledger.topicMoved(topic.ID)
-		r.b.tellChange(own.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, r.b.presencesOf(own.meshID, []string{own.member.ID}, own))
-	}
 	r.done()
+}
+
+// markRead moves the read mark of p's member in a topic, and tells the member's
+// other connections. Errors as of store.DB.MarkRead.
+func (b *Broker) markRead(p *presence, ref, upTo string, now time.Time) error {
+	topic, moved, err := b.db.MarkRead(p.meshID, p.member.ID, ref, upTo, now)
+	if err == nil && moved {
+		b.ledger.topicMoved(topic.ID)
+		b.toldOwn(p)
+	}
+	return err
+}
+
+// toldOwn tells the other connections of p's member that its topics are not as they
+// were.
+func (b *Broker) toldOwn(p *presence) {
+	b.tellChange(p.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, b.presencesOf(p.meshID, []string{p.member.ID}, p))
 }
 
 // topicChanged tells who may see a topic that it is not as it was.

@@ -67,7 +67,7 @@ func TestScripts(t *testing.T) {
 			"up": cmdUp, "bg": cmdBackground, "down": cmdDown, "crash": cmdCrash, "await": cmdAwait, "fails": cmdFails,
 			"field": cmdField, "keys": cmdKeys, "mode": cmdMode, "poke": cmdPoke, "get": cmdGet, "onterminal": cmdOnTerminal,
 			"sleep": cmdSleep, "link": cmdLink, "is": cmdIs, "write": cmdWrite, "present": cmdPresent,
-			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL,
+			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL, "rest": cmdREST,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -402,6 +402,25 @@ func get(ts *testscript.TestScript, path string) (body []byte, status int, err e
 	defer response.Body.Close()
 	body, err = io.ReadAll(response.Body)
 	return body, response.StatusCode, err
+}
+
+// cmdREST asks an endpoint below /api/v1 with the API key in a file, wants a status,
+// and leaves the answer in rest.json.
+func cmdREST(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 5, "rest KEYFILE METHOD PATH BODY STATUS")
+	request, err := http.NewRequest(args[1], ts.Getenv("URL")+"/api/v1"+args[2], strings.NewReader(args[3]))
+	ts.Check(err)
+	request.Header.Set("Authorization", "Bearer "+strings.TrimSpace(ts.ReadFile(args[0])))
+	client := http.Client{Timeout: patience}
+	response, err := client.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if strconv.Itoa(response.StatusCode) != args[4] {
+		ts.Fatalf("status %d:\n%s", response.StatusCode, body)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("rest.json"), body, 0o600))
 }
 
 func cmdSleep(ts *testscript.TestScript, neg bool, args []string) {

@@ -130,3 +130,6 @@ func AllCaps() Caps { return Caps{all: true} }
 
 // Allows reports whether the set has capability, one of the protocol's lower-case names (§3).
 func (c Caps) Allows(capability string) bool { return c.all || c.allowed[capability] }
+
+// All reports whether the set allows everything, also what a later version may name.
+func (c Caps) All() bool { return c.all }

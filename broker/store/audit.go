@@ -40,6 +40,8 @@ const (
 	EventPeerJoined         = "peer_joined" // a presence that earned a lease
 	EventPeerLeft           = "peer_left"   // the end of one
 	EventGrantsChanged      = "grants_changed"
+	EventKeyCreated         = "api_key_created"
+	EventKeyRevoked         = "api_key_revoked"
 )
 
 // Actors that are no members; members stand there by their public key.

@@ -6,7 +6,6 @@ import (
 	"database/sql"
 	"errors"
 	"slices"
-	"strings"
 	"time"
 )
 
@@ -51,6 +50,7 @@ type Recipient struct {
 type Post struct {
 	Message
 	TopicRef   string      // a topic's id or name; else Recipients count
+	APIKeyID   string      // the key it came by, "" for none
 	Recipients []Recipient // distinct
 	Mentions   []string    // lower-cased display names, for topics
 
@@ -65,13 +65,14 @@ type Posted struct {
 	Rerouted  bool     // what waited for a session that is over goes to its member now, before this message
 	Audience  []string // members of the topic, for a topic; shared, never changed
 	Dropped   int      // copies that grants kept out
+	Notified  int      // members that it mentions
 }
 
 // Append stores a post with the next group commit and then calls done, in the
 // order of commits, on a goroutine of the store: done must not block, nor call
 // a method that writes. On success p.Seq, p.ID, p.TopicID and p.TopicName are
 // set. Errors: ErrNotFound (no such topic for this sender), ErrForbidden (may
-// not post there), ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
+// not post there), ErrMemberRevoked, ErrKeyDead, ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
 //
 // An err that is set already is only passed through, so that refusals keep
 // their place among the acks of one connection.
@@ -111,6 +112,9 @@ func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
 // post decides before it writes, so that a refusal leaves nothing behind.
 func (tx *Tx) post(p *Post) (result Posted, err error) {
 	if err = tx.mayPost(p.SenderMemberID); err != nil {
+		return result, err
+	}
+	if err = tx.mayUse(p.APIKeyID, p.CreatedAt); err != nil {
 		return result, err
 	}
 	if p.TopicRef != "" {
@@ -205,7 +209,7 @@ func (tx *Tx) findDuplicate(p *Post) (bool, error) {
 
 // address records whom a stored message is for, and whom grants keep it from.
 func (tx *Tx) address(p *Post, result *Posted) error {
-	result.Dropped = 0 // this may run twice
+	result.Dropped, result.Notified = 0, 0 // this may run twice
 	for _, r := range p.Recipients {
 		if err := tx.addressOne(p, r, result); err != nil {
 			return err
@@ -221,9 +225,11 @@ func (tx *Tx) address(p *Post, result *Posted) error {
 		}
 	}
 	for _, name := range p.Mentions {
-		if err := tx.mention(p, name); err != nil {
+		n, err := tx.mention(p, name)
+		if err != nil {
 			return err
 		}
+		result.Notified += n
 	}
 	return nil
 }
@@ -247,35 +253,6 @@ func (tx *Tx) drop(p *Post, memberID string, result *Posted) error {
 	result.Dropped++
 	return tx.exec(`INSERT INTO delivery (seq, member_id, settled_at, outcome) VALUES (?, ?, ?, 'dropped_by_grant')`,
 		p.Seq, memberID, p.CreatedAt.UnixMilli())
-}
-
-// mention notes a mention for each member of the topic called name, the sender
-// excepted. Two mentions of one member make one notification.
-func (tx *Tx) mention(p *Post, name string) error {
-	var members []string
-	err := tx.rows(func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		members = append(members, id)
-		return err
-	}, `SELECT m.id FROM topic_member tm JOIN member m ON m.id = tm.member_id
-		WHERE tm.topic_id = ?1 AND m.revoked_at IS NULL AND lower(m.display_name) = ?2 AND m.id <> ?3
-		AND NOT EXISTS (SELECT 1 FROM notification n WHERE n.member_id = m.id AND n.message_id = ?4)`,
-		p.TopicID, strings.ToLower(name), p.SenderMemberID, p.ID)
-	if err != nil {
-		return err
-	}
-	for _, id := range members {
-		if p.Denied[id] {
-			continue
-		}
-		err := tx.exec(`INSERT INTO notification (id, member_id, message_id, topic_id, created_at) VALUES (?, ?, ?, ?, ?)`,
-			NewID(), id, p.ID, p.TopicID, p.CreatedAt.UnixMilli())
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
 
 // newestPossible is a seq that no message reaches.
@@ -362,10 +339,4 @@ func scanHistory(rows *sql.Rows) (m Message, err error) {
 		&m.Nonce, &m.Ciphertext, &m.BodyVersion, &m.ReplyToID, &m.ClientMessageID, &created)
 	m.CreatedAt = time.UnixMilli(created)
 	return m, err
-}
-
-// CountNotifications returns how many unread notifications a member has.
-func (db *DB) CountNotifications(ctx context.Context, memberID string) (n int, err error) {
-	err = db.row(ctx, &n, `SELECT count(*) FROM notification WHERE member_id = ? AND read_at IS NULL`, memberID)
-	return n, err
 }

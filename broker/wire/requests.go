@@ -43,6 +43,9 @@ var requests = table(
 	func() Message { return new(MeshRename) },
 	func() Message { return new(AuditQuery) },
 	func() Message { return new(AuditVerify) },
+	func() Message { return new(APIKeyCreate) },
+	func() Message { return new(APIKeyList) },
+	func() Message { return new(APIKeyRevoke) },
 )
 
 // Group is a group a presence is in; a name may be a path ("core/backend"), and

@@ -28,6 +28,9 @@ var responses = table(
 	func() Message { return new(MemberListResponse) },
 	func() Message { return new(AuditResult) },
 	func() Message { return new(AuditVerifyResult) },
+	func() Message { return new(APIKeyCreated) },
+	func() Message { return new(APIKeyListResponse) },
+	func() Message { return new(APIKeyRevokeResponse) },
 )
 
 // HelloAck answers a hello; when it leaves, the connection is fully registered.
