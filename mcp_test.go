@@ -6,6 +6,7 @@ import (
 	"encoding/base64"
 	"encoding/json"
 	"net"
+	"net/http"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -302,6 +303,89 @@ func TestHooksTellThatAnAgentIsBusy(t *testing.T) {
 	claude.reads("while it works")
 	hook("Stop")
 	do(t, h.page, gone("#people [data-status=working]"))
+}
+
+// bearer adds an API key to requests.
+type bearer struct{ key string }
+
+func (b bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.key)
+	return http.DefaultTransport.RoundTrip(r)
+}
+
+// overHTTP connects to /mcp.
+func overHTTP(t *testing.T, url string, client *http.Client) *agentClient {
+	t.Helper()
+	cs, err := sdk.NewClient(&sdk.Implementation{Name: "test-agent", Version: "1"}, nil).Connect(t.Context(),
+		&sdk.StreamableClientTransport{Endpoint: url, HTTPClient: client, DisableStandaloneSSE: true}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Cleanup(func() { cs.Close() })
+	return &agentClient{t, cs}
+}
+
+func TestAgentsWithoutTheProgramTalkOverHTTP(t *testing.T) {
+	h := newHouse(t)
+	config := t.TempDir()
+	joins(t, h.program, config, h.db(), "gemini")
+	key := strings.TrimSpace(run(t, h.program, "token", "create", "--config", config, "--label", "http"))
+	link := strings.TrimSpace(run(t, h.program, "token", "create", "--config", config, "--label", "link", "--mcp"))
+	if !strings.HasPrefix(link, h.url+"/mcp/cm_") {
+		t.Fatalf("the address is %s", link)
+	}
+	claude := mcpAgent(t, h.program, h.db(), "claude", h.folder)
+	claude.call("list_peers", nil, "Olga")
+	for _, gemini := range []*agentClient{overHTTP(t, h.url+"/mcp", &http.Client{Transport: bearer{key}}), overHTTP(t, link, http.DefaultClient)} {
+		gemini.call("send_message", map[string]any{"topic": "#general", "text": "@claude are you there?"}, `^Stored as \w+ in #general\. It mentions 1 member\.$`)
+		claude.reads(`from gemini \(.*@claude are you there\?`)
+		claude.call("send_message", map[string]any{"to": "#general", "text": "@gemini yes"}, "Stored")
+		gemini.call("check_inbox", nil, `^1 unread mention of you\..*from claude\S* \(.*in|^1 unread mention.*@gemini yes`)
+		gemini.call("check_inbox", nil, "^There are no unread mentions")
+		gemini.call("read_topic", map[string]any{"topic": "general", "limit": 2}, `^2 messages;.*are you there\?.*@gemini yes`)
+		gemini.call("read_topic", nil, `#general`)
+		gemini.call("list_peers", nil, `Olga \(human`)
+		gemini.fails("send_message", map[string]any{"topic": "nowhere", "text": "x"}, "not sent: .*Topics: #general")
+		gemini.fails("send_message", map[string]any{"topic": "general", "text": ""}, "empty")
+	}
+	status := func(method, path, auth, origin string) int {
+		t.Helper()
+		r, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Header.Set("Content-Type", "application/json")
+		if auth != "" {
+			r.Header.Set("Authorization", "Bearer "+auth)
+		}
+		if origin != "" {
+			r.Header.Set("Origin", origin)
+			r.Header.Set("Sec-Fetch-Site", "cross-site")
+		}
+		response, err := http.DefaultClient.Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer response.Body.Close()
+		return response.StatusCode
+	}
+	for _, c := range []struct {
+		method, path, auth, origin string
+		want                       int
+	}{
+		{"POST", "/mcp", "", "", 401}, {"POST", "/mcp", "cm_wrong", "", 401}, {"POST", "/mcp/cm_wrong", "", "", 401},
+		{"GET", "/mcp", key, "", 405}, {"POST", "/mcp", key, "https://evil.example", 403},
+		{"GET", "/.well-known/oauth-protected-resource/mcp", "", "", 404}, {"GET", "/.well-known/oauth-authorization-server", "", "", 404}, {"POST", "/register", "", "", 404},
+	} {
+		if got := status(c.method, c.path, c.auth, c.origin); got != c.want {
+			t.Errorf("%s %s: %d, want %d", c.method, c.path, got, c.want)
+		}
+	}
+	run(t, h.program, "token", "revoke", "--config", config, key[:11])
+	if got := status("POST", "/mcp", key, ""); got != 401 {
+		t.Errorf("with a revoked key: %d", got)
+	}
 }
 
 // The definitions of the tools are in each conversation of each agent: they are

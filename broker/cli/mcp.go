@@ -4,6 +4,7 @@ import (
 	"context"
 	"io"
 	"log/slog"
+	"net/http"
 	"os"
 	"time"
 
@@ -65,3 +66,14 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
 type unclosed struct{ io.Writer }
 
 func (unclosed) Close() error { return nil }
+
+// withMCP adds the tools over HTTP to what a broker serves: they call its REST
+// endpoints, and the broker need not know of them.
+func withMCP(broker http.Handler) http.Handler {
+	mux := http.NewServeMux()
+	tools := mcp.HTTPHandler(broker, version())
+	mux.Handle("/mcp", tools)
+	mux.Handle("/mcp/{key}", tools)
+	mux.Handle("/", broker)
+	return mux
+}

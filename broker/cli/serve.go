@@ -162,7 +162,7 @@ func (a *app) runActors(ctx context.Context, b *broker.Broker, listener net.List
 		group.Add(func() error { b.Run(ctx); return nil }, func(error) { cancel() })
 	}
 	server := &http.Server{
-		Handler: b.Handler(), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: withMCP(b.Handler()), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan struct{})

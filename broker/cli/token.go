@@ -26,6 +26,7 @@ type tokenFlags struct {
 	caps   []string
 	topics []string
 	ttl    time.Duration
+	mcp    bool
 }
 
 func (a *app) tokenCreateCommand() *cobra.Command {
@@ -46,6 +47,7 @@ it with each request, as "Authorization: Bearer cm_…".
 	c.Flags().StringVar(&f.label, "label", "", "what you call it")
 	c.Flags().StringArrayVar(&f.caps, "cap", nil, "what it may: send, read, state_write or admin; may be repeated (default: send and read)")
 	c.Flags().StringArrayVar(&f.topics, "topic", nil, "confine it to this topic; may be repeated (default: all you may see)")
+	c.Flags().BoolVar(&f.mcp, "mcp", false, "print the address of /mcp with the key in it, for the client of an agent without meshbox")
 	c.Flags().DurationVar(&f.ttl, "ttl", 0, "how long it works, such as 24h; 0 is until it is revoked")
 	return c
 }
@@ -62,6 +64,14 @@ func (a *app) tokenCreate(ctx context.Context, f *tokenFlags) error {
 		expires := wire.Time(time.Now().Add(f.ttl))
 		m.ExpiresAt = &expires
 	}
+	o, err := f.options()
+	if err != nil {
+		return err
+	}
+	base, err := peer.HTTPBase(o.Identity.BrokerURL)
+	if err != nil {
+		return err
+	}
 	c, err := f.connect(ctx)
 	if err != nil {
 		return err
@@ -75,7 +85,11 @@ func (a *app) tokenCreate(ctx context.Context, f *tokenFlags) error {
 		return printJSON(a.out, key)
 	}
 	fmt.Fprintf(a.err, "meshbox: whoever has this key can %s as you; it is not shown again\n", strings.Join(key.Capabilities, ", "))
-	_, err = fmt.Fprintln(a.out, key.Secret)
+	secret := key.Secret
+	if f.mcp {
+		secret = base + "/mcp/" + secret
+	}
+	_, err = fmt.Fprintln(a.out, secret)
 	return err
 }
 

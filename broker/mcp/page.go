@@ -10,7 +10,6 @@ import (
 	"strconv"
 	"strings"
 
-	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -79,11 +78,7 @@ func messages(hits []wire.SearchHit, more bool) string {
 	p.caution()
 	for _, m := range slices.Backward(hits) {
 		p.message(m, " in #"+m.Topic, false)
-		if text, err := peer.Decode(m.Ciphertext, m.BodyVersion); err == nil {
-			p.quote(text)
-		} else {
-			p.printf("\n(%s)\n", unreadable)
-		}
+		p.body(m.Ciphertext, m.BodyVersion)
 	}
 	return p.String()
 }
