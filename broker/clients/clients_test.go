@@ -352,7 +352,7 @@ func TestAPersonsOwnLinesStay(t *testing.T) {
 	}
 	// Lines that only look like ours are those of a text.
 	tricky := "notes = \"\"\"\n[mcp_servers.meshbox]\nsee above\n\"\"\"\n"
-	path = place(t, s, "codex", []byte(tricky+"[mcp_servers]\nmeshbox = { command = \"x\" }\n"))
+	place(t, s, "codex", []byte(tricky+"[mcp_servers]\nmeshbox = { command = \"x\" }\n"))
 	if c, _ := s.Remove("codex"); c.Problem == nil || !c.Mentions() {
 		t.Errorf("it would become\n%s", c.After)
 	}
