@@ -350,7 +350,8 @@ func TestSearchLeadsToTheMessage(t *testing.T) {
 	h := newHouse(t)
 	claude := h.agent("claude")
 	said(t, claude, "general", "The **importer** swallows the line number")
-	h.history(300)
+	ids := h.history(300)
+	wantSeen(t, h.historian, ids[299], "Olga") // else the page goes on where she left it
 	asked(t, claude, &wire.TopicCreate{Name: "deploys"})
 	said(t, claude, "deploys", "the importer is out")
 	do(t, h.page, chromedp.Reload(), sees("historian", "step 299"), click("#search-button"), types("import"), shows(".result mark", "import"),
