@@ -15,10 +15,11 @@
  *   line     behind it stands the "new" line: what was read when one went away
  */
 
-import { Draft, Keepsakes, Outbox } from './local.js';
-import { byteLength, fromWire, MAX_TEXT_BYTES, ownMessage, toWire } from './message.js';
+import { Draft, Keepsakes } from './local.js';
+import { byteLength, fromWire, MAX_TEXT_BYTES, ownMessage } from './message.js';
 import { ReadMark } from './readmark.js';
 import { Timeline } from './timeline.js';
+import { Unsent } from './unsent.js';
 
 /** @typedef {import('./message.js').Message} Message */
 
@@ -28,8 +29,6 @@ const SYNC_PAGE = 200; // messages per further request; the broker's most
 const SYNC_PAGES = 5; // pages to catch up with before starting over from the newest
 const MOST = 1_200; // messages in one run, then the far end of it is let go
 const KEPT = 800; // of them, what stays then
-const FIRST_WAIT = 1_000; // ms before a refused message is sent again, if the broker does not say
-const OUTBOX_AGE = 24 * 3600_000; // ms the broker recognises a repeated client_message_id
 
 /**
  * Events: `change` (anything to show changed), `read` (more was read), `missed`
@@ -44,7 +43,6 @@ export class Room extends EventTarget {
   #me;
   #request;
   #draft;
-  #outbox;
   #keepsakes; // messages that are in no history
   #readMark = new ReadMark();
   #member = false; // one is in the topic, and gets what is said in it
@@ -52,14 +50,13 @@ export class Room extends EventTarget {
   #following = true; // the newest message is what is shown, or would be
   #live = new Timeline(); // the newest messages that the broker has
   #island = null; // Timeline of older ones, if those are shown
-  #unsent = new Map(); // own messages the broker has not confirmed, by clientId
+  #unsent; // own messages the broker has not confirmed
   #parents = new Map(); // messages that others answer, by id; null: not there, or on its way
   #receipts = new Map(); // how far own messages got, by id
   #synced = '';
   #caughtUp = false; // pushes now follow without a gap
   #syncing = null; // promise while catching up
   #goal = ''; // id of the message to go to, while it is fetched
-  #inFlight = null; // the unsent message that is being sent: one after the other
 
   /**
    * @param {string} topic name
@@ -73,19 +70,21 @@ export class Room extends EventTarget {
     this.#request = request;
     const scope = `${me.meshId}/${topic}`;
     this.#draft = new Draft(scope);
-    this.#outbox = new Outbox(scope);
     this.#keepsakes = new Keepsakes(scope);
     for (const push of this.#keepsakes.list()) this.#live.append(fromWire(push, me, true));
+    this.#unsent = new Unsent(topic, me, request);
+    this.#unsent.addEventListener('change', () => this.#changed());
+    this.#unsent.addEventListener('stored', ({ detail: message }) => {
+      this.#live.append(message);
+      this.#changed();
+      this.dispatchEvent(new CustomEvent('sent', { detail: message }));
+    });
     this.adopt();
   }
 
-  /** Takes up what other tabs have left unsent. */
+  /** Takes up what an earlier page or another tab has left unsent. */
   adopt() {
-    for (const entry of this.#outbox.list()) if (!this.#unsent.has(entry.clientId) && !this.#isStored(entry.clientId)) this.#resume(entry);
-  }
-
-  #isStored(clientId) {
-    return this.#live.list.some((message) => message.own && message.clientId === clientId);
+    this.#unsent.adopt((clientId) => this.#live.list.some((message) => message.own && message.clientId === clientId));
   }
 
   /** @returns {{text: string, replyTo: string}} */
@@ -113,7 +112,7 @@ export class Room extends EventTarget {
 
   /** @returns {Message[]} oldest first, what is unsent last */
   get messages() {
-    return this.#island ? this.#island.list : [...this.#live.list, ...this.#unsent.values()];
+    return this.#island ? this.#island.list : [...this.#live.list, ...this.#unsent.list];
   }
 
   /** Id of the newest message that was read, '' for none. */
@@ -220,7 +219,7 @@ export class Room extends EventTarget {
     const wasCaughtUp = this.#caughtUp;
     try {
       const { run, gap } = await this.#fetchNewest(this.#synced);
-      this.#live.merge(run.map((message) => this.#claimed(message)), gap);
+      this.#live.merge(run.map((message) => this.#unsent.claim(message)), gap);
       this.#synced = this.#live.newestId;
       this.#caughtUp = this.#member;
       this.loaded = true;
@@ -384,7 +383,7 @@ export class Room extends EventTarget {
    */
   receive(push) {
     if (!push.topic) this.#keepsakes.add(push);
-    const message = this.#claimed(fromWire(push, this.#me, !push.topic));
+    const message = this.#unsent.claim(fromWire(push, this.#me, !push.topic));
     if (!this.#live.append(message)) {
       this.#changed(); // an own one that another tab has sent may be confirmed by it
       return false;
@@ -407,7 +406,7 @@ export class Room extends EventTarget {
    * @param {Message} sent at least id, clientId, text, replyTo and at
    */
   receiveOwn({ id, clientId, text, replyTo, at }) {
-    this.#live.append(this.#claimed(ownMessage({ id, clientId, text, replyTo, at, state: 'sent' }, this.#me)));
+    this.#live.append(this.#unsent.claim(ownMessage({ id, clientId, text, replyTo, at, state: 'sent' }, this.#me)));
     this.#changed();
   }
 
@@ -425,106 +424,31 @@ export class Room extends EventTarget {
     const message = ownMessage({ ...written, clientId: crypto.randomUUID(), at: Date.now() }, this.#me);
     this.#island = null;
     this.#readMark.erase();
-    this.#outbox.put(message);
-    this.#unsent.set(message.clientId, message);
-    this.flush();
+    this.#unsent.add(message);
     this.#changed();
     return '';
   }
 
   /** @param {Message} message that failed */
   retry(message) {
-    Object.assign(message, { state: 'sending', error: undefined });
-    this.#outbox.put(message);
-    this.flush();
+    this.#unsent.retry(message);
     this.#changed();
   }
 
   /** @param {Message} message that failed and is not to be sent any more */
   discard(message) {
-    this.#forget(message);
+    this.#unsent.discard(message);
     this.#changed();
   }
 
-  /**
-   * Sends what waits, in the order it was written: one after the other, as the
-   * broker may refuse one for the moment and take the next.
-   */
-  async flush() {
-    if (this.#inFlight) return;
-    try {
-      while ((this.#inFlight = this.#nextUnsent())) {
-        const wait = await this.#deliver(this.#inFlight);
-        if (wait) await new Promise((done) => setTimeout(done, wait));
-      }
-    } catch {
-      // Without an answer it stays "sending": the next hello repeats it under the
-      // same client_message_id, so it can not double.
-    }
-    this.#inFlight = null;
-  }
-
-  #nextUnsent() {
-    return [...this.#unsent.values()].find(({ state }) => state === 'sending') ?? null;
+  /** Sends what waits. */
+  flush() {
+    return this.#unsent.flush();
   }
 
   /** @param {string} sentence why the broker will never take the message that is being sent */
   refuseInFlight(sentence) {
-    if (this.#inFlight) this.#fail(this.#inFlight, sentence);
-    this.#changed();
-  }
-
-  /**
-   * @returns {Promise<number>} ms to wait before it is sent again, 0 if that is over
-   * @throws {import('./socket.js').RequestError} if there was no answer
-   */
-  async #deliver(message) {
-    try {
-      const ack = await this.#request('send', toWire(message, this.topic));
-      const [, code, sentence] = /^(\w+): (.*)$/s.exec(ack.error ?? '') ?? [];
-      if (ack.queued) this.#confirm(message, ack.messageId);
-      else if (PASSING.has(code)) return 1_000 * (/in (\d+) s/.exec(sentence)?.[1] ?? 0) || FIRST_WAIT;
-      else this.#fail(message, code === 'target_not_found' ? 'This topic is not there, or not any more.' : capital(sentence ?? ack.error ?? 'meshbox did not take it and gave no reason'));
-    } catch (error) {
-      if (error.passing) throw error;
-      this.#fail(message, error.message);
-    }
-    this.#changed();
-    return 0;
-  }
-
-  #fail(message, sentence) {
-    if (message.id) return; // another tab got it through
-    Object.assign(message, { state: 'failed', error: sentence });
-    this.#outbox.put(message);
-  }
-
-  /** The broker has it; perhaps history or another tab has said so before. */
-  #confirm(message, id) {
-    if (message.id) return;
-    this.#forget(message);
-    Object.assign(message, { id, state: 'sent', error: undefined });
-    this.#live.append(message);
-    this.dispatchEvent(new CustomEvent('sent', { detail: message }));
-  }
-
-  /** The own message that still waited for its ack, if that is what came, else what came. */
-  #claimed(message) {
-    const waiting = message.own && this.#unsent.get(message.clientId);
-    if (!waiting) return message;
-    this.#confirm(waiting, message.id);
-    return waiting;
-  }
-
-  #resume(entry) {
-    const stale = Date.now() - entry.at > OUTBOX_AGE;
-    const error = entry.error ?? (stale ? 'This was written over a day ago and never reached meshbox.' : undefined);
-    this.#unsent.set(entry.clientId, ownMessage({ replyTo: '', ...entry, error, state: error ? 'failed' : 'sending' }, this.#me));
-  }
-
-  #forget(message) {
-    this.#outbox.remove(message.clientId);
-    this.#unsent.delete(message.clientId);
+    this.#unsent.refuseInFlight(sentence);
   }
 
   #changed() {
@@ -534,8 +458,3 @@ export class Room extends EventTarget {
     this.dispatchEvent(new Event('change'));
   }
 }
-
-/** Refusals that are over in a while (protocol section 5). */
-const PASSING = new Set(['rate_limit', 'busy']);
-
-const capital = (sentence) => `${sentence.charAt(0).toUpperCase()}${sentence.slice(1).replace(/([^.!?])$/, '$1.')}`;
