@@ -62,14 +62,14 @@ export class TopicList {
   }
 
   #row(topic) {
-    const { name, role, unread, mentions, visibility } = topic;
+    const { name, unread, mentions, visibility } = topic;
     const current = name === this.#topics.current;
-    const version = JSON.stringify([role, unread, mentions, current, visibility]);
+    const version = JSON.stringify([unread, mentions, current, visibility]);
     const known = this.#rows.get(name);
     if (known?.version === version) return known;
     const row = known ?? h('li', { dataset: { topic: name } });
     row.version = version;
-    row.className = [unread && !current ? 'unread' : '', role ? '' : 'outside'].join(' ').trim();
+    row.classList.toggle('unread', unread > 0 && !current);
     const link = row.firstChild ?? h('a', { href: route(name) });
     if (current) link.setAttribute('aria-current', 'page');
     else link.removeAttribute('aria-current');
