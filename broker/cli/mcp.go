@@ -69,9 +69,8 @@ func (unclosed) Close() error { return nil }
 
 // withMCP adds the tools over HTTP to what a broker serves: they call its REST
 // endpoints, and the broker need not know of them.
-func withMCP(broker http.Handler) http.Handler {
+func withMCP(broker http.Handler, tools *mcp.HTTP) http.Handler {
 	mux := http.NewServeMux()
-	tools := mcp.HTTPHandler(broker, version())
 	mux.Handle("/mcp", tools)
 	mux.Handle("/mcp/{key}", tools)
 	mux.Handle("/", broker)

@@ -15,6 +15,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"meshbox/broker"
+	"meshbox/broker/mcp"
 	"meshbox/broker/store"
 )
 
@@ -161,8 +162,9 @@ func (a *app) runActors(ctx context.Context, b *broker.Broker, listener net.List
 		ctx, cancel := context.WithCancel(context.Background())
 		group.Add(func() error { b.Run(ctx); return nil }, func(error) { cancel() })
 	}
+	tools := mcp.NewHTTP(b.Handler(), version())
 	server := &http.Server{
-		Handler: withMCP(b.Handler()), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		Handler: withMCP(b.Handler(), tools), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stopped := make(chan struct{})
@@ -178,6 +180,7 @@ func (a *app) runActors(ctx context.Context, b *broker.Broker, listener net.List
 		log.Info("shutting down")
 		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
+		tools.Drain()
 		b.Drain(ctx)
 		if err := server.Shutdown(ctx); err != nil {
 			log.Warn("requests were cut off", "err", err)

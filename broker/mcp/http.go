@@ -10,6 +10,7 @@ import (
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
 
@@ -22,41 +23,95 @@ import (
 // then acts as the member that issued the key. It has no key of that member: direct
 // messages, which are end-to-end encrypted, need "meshbox mcp".
 
-const maxHTTPBody = 256 << 10 // bytes of one request
+const (
+	maxHTTPBody = 256 << 10 // bytes of one request
+	maxHTTPOpen = 16        // requests of one key at once: some clients leave one open for news
+)
 
 const httpInstructions = instructions +
 	` Here you speak in topics only: direct messages are end-to-end encrypted, and need "meshbox mcp" on your user's machine.`
 
-// HTTPHandler serves /mcp, with the key as a bearer token, and /mcp/<key>, whose
-// address is the secret. api answers the REST endpoints.
-func HTTPHandler(api http.Handler, version string) http.Handler {
+// HTTP serves /mcp, with the key as a bearer token, and /mcp/<key>, whose address is
+// the secret.
+type HTTP struct {
+	handler  http.Handler
+	draining context.Context // ends with Drain, and all requests with it
+	drain    context.CancelFunc
+
+	mu   sync.Mutex
+	open map[string]int // requests by Authorization
+}
+
+// NewHTTP makes the handler; api answers the REST endpoints.
+func NewHTTP(api http.Handler, version string) *HTTP {
+	h := &HTTP{open: map[string]int{}}
+	h.draining, h.drain = context.WithCancel(context.Background())
 	served := sdk.NewStreamableHTTPHandler(func(r *http.Request) *sdk.Server { return httpServer(version, seat{api, r}) }, &sdk.StreamableHTTPOptions{
 		Stateless: true, JSONResponse: true, MaxRequestBodyBytes: maxHTTPBody,
 		DisableLocalhostProtection: true, // a proxy asks for another host; who asks needs a key anyway
 	})
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", withKey(api, served))
+	mux.Handle("/mcp", h.withKey(api, served))
 	mux.HandleFunc("/mcp/{key}", func(w http.ResponseWriter, r *http.Request) {
 		r = r.Clone(r.Context())
 		r.Header.Set("Authorization", "Bearer "+r.PathValue("key"))
 		r.URL.Path = "/mcp"
-		withKey(api, served).ServeHTTP(w, r)
+		h.withKey(api, served).ServeHTTP(w, r)
 	})
-	return http.NewCrossOriginProtection().Handler(mux)
+	h.handler = http.NewCrossOriginProtection().Handler(mux)
+	return h
+}
+
+func (h *HTTP) ServeHTTP(w http.ResponseWriter, r *http.Request) { h.handler.ServeHTTP(w, r) }
+
+// Drain ends the requests that wait for news, and refuses new ones.
+func (h *HTTP) Drain() { h.drain() }
+
+// enter counts a request of a key; false: it has too many.
+func (h *HTTP) enter(key string) bool {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open[key] >= maxHTTPOpen {
+		return false
+	}
+	h.open[key]++
+	return true
+}
+
+func (h *HTTP) leave(key string) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.open[key]--; h.open[key] == 0 {
+		delete(h.open, key)
+	}
 }
 
 // withKey refuses who has no key before the protocol begins: clients then say so,
 // and do not look for a way to sign in. A broker that is restarting answers 503.
-func withKey(api, next http.Handler) http.Handler {
+func (h *HTTP) withKey(api, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		w.Header().Set("Cache-Control", "no-store")
 		var nothing json.RawMessage
-		err := seat{api, r}.call(r.Context(), http.MethodGet, "/api/v1/topics", nil, &nothing)
+		err := seat{api, r}.call(r.Context(), http.MethodGet, "/api/v1/topics/"+wire.General+"/messages?limit=1", nil, &nothing) // cheap, and for no one without a key
 		if refused, ok := errors.AsType[*apiError](err); ok && refused.status != http.StatusForbidden {
 			http.Error(w, refused.Error(), refused.status)
 			return
 		}
-		next.ServeHTTP(w, r)
+		key := r.Header.Get("Authorization")
+		if h.draining.Err() != nil {
+			http.Error(w, "meshbox is restarting; ask again in a moment", http.StatusServiceUnavailable)
+			return
+		}
+		if !h.enter(key) {
+			w.Header().Set("Retry-After", "1")
+			http.Error(w, fmt.Sprintf("this key has %d requests open already", maxHTTPOpen), http.StatusTooManyRequests)
+			return
+		}
+		defer h.leave(key)
+		ctx, cancel := context.WithCancel(r.Context())
+		defer cancel()
+		defer context.AfterFunc(h.draining, cancel)()
+		next.ServeHTTP(w, r.WithContext(ctx))
 	})
 }
 
@@ -260,13 +315,11 @@ func (s seat) readTopic(ctx context.Context, in pageIn) (string, error) {
 		}
 		return p.String(), nil
 	}
-	if in.Limit == 0 {
-		in.Limit = defaultPage
+	limit, err := pageLimit(in.Limit)
+	if err != nil {
+		return "", err
 	}
-	if in.Limit < 1 || in.Limit > mostPage {
-		return "", fmt.Errorf("limit must be 1 to %d", mostPage)
-	}
-	query := url.Values{"limit": {strconv.Itoa(in.Limit)}}
+	query := url.Values{"limit": {strconv.Itoa(limit)}}
 	if in.Before != "" {
 		query.Set("before", in.Before)
 	}
@@ -280,7 +333,7 @@ func (s seat) readTopic(ctx context.Context, in pageIn) (string, error) {
 	for i, m := range answer.Messages {
 		hits[i] = wire.SearchHit{HistoryMessage: m, Topic: topic}
 	}
-	return messages(hits, len(hits) == in.Limit), nil
+	return messages(hits, len(hits) == limit), nil
 }
 
 func (s seat) topics(ctx context.Context) ([]wire.TopicInfo, error) {

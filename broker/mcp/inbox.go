@@ -33,6 +33,7 @@ type letter struct {
 	err  error // it cannot be read
 
 	sealed    bool // encrypted to a key: for this member alone
+	forMe     bool // see session.isForMe; of thousands it is not found out with every tool call
 	announced bool // it was looked at for waking; guarded by inbox.mu
 }
 
@@ -41,7 +42,7 @@ func newInbox() *inbox {
 }
 
 // add takes a push, and reports whether it is new and kept.
-func (b *inbox) add(c *peer.Conn, push *wire.Push) bool {
+func (b *inbox) add(c *peer.Conn, push *wire.Push, isForMe func(*letter) bool) bool {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	if b.known[push.MessageID] || len(b.unread) >= maxUnread {
@@ -56,6 +57,7 @@ func (b *inbox) add(c *peer.Conn, push *wire.Push) bool {
 	b.known[push.MessageID] = true
 	l := &letter{push: push, sealed: isSealed(push)}
 	l.text, l.err = c.Text(push)
+	l.forMe = isForMe(l)
 	b.unread = append(b.unread, l)
 	select {
 	case b.arrive <- struct{}{}:
@@ -96,11 +98,11 @@ func (b *inbox) unannounce(letters []*letter) {
 
 // count returns how many messages wait, and how many of them are for this agent
 // in particular.
-func (b *inbox) count(isForMe func(*letter) bool) (all, mine int) {
+func (b *inbox) count() (all, mine int) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
 	for _, l := range b.unread {
-		if isForMe(l) {
+		if l.forMe {
 			mine++
 		}
 	}

@@ -36,6 +36,9 @@ func TestMentions(t *testing.T) {
 	}
 }
 
+// nobody is whom a message of these tests is for.
+func nobody(*letter) bool { return false }
+
 func TestInboxHandsOverOnce(t *testing.T) {
 	b, c := newInbox(), &peer.Conn{}
 	push := func(n int, text string) *wire.Push {
@@ -43,15 +46,15 @@ func TestInboxHandsOverOnce(t *testing.T) {
 		return &wire.Push{MessageID: fmt.Sprintf("message-%d", n), Topic: "general", Ciphertext: ciphertext}
 	}
 	for n := range maxUnread + 10 {
-		if kept := b.add(c, push(n, "x")); kept != (n < maxUnread) {
+		if kept := b.add(c, push(n, "x"), nobody); kept != (n < maxUnread) {
 			t.Fatalf("message %d is kept: %t", n, kept)
 		}
 	}
-	if b.add(c, push(0, "x")) || b.handed("message-0") || b.handed(fmt.Sprintf("message-%d", maxUnread)) {
+	if b.add(c, push(0, "x"), nobody) || b.handed("message-0") || b.handed(fmt.Sprintf("message-%d", maxUnread)) {
 		t.Error("what waits, or did not fit, counts as handed over")
 	}
 	handed, left := b.take()
-	if len(handed) != maxUnread || left != 0 || !b.handed("message-0") || b.add(c, push(0, "x")) {
+	if len(handed) != maxUnread || left != 0 || !b.handed("message-0") || b.add(c, push(0, "x"), nobody) {
 		t.Errorf("%d handed over, %d left", len(handed), left)
 	}
 	if l := b.find("message-1999"); l == nil || l.text != "x" || b.find("message-199") != nil || b.find("message-19999") != nil {
@@ -59,7 +62,7 @@ func TestInboxHandsOverOnce(t *testing.T) {
 	}
 	// A page of a result is bounded, and never empty.
 	for n := range 3 {
-		b.add(c, push(10_000+n, strings.Repeat("long ", handBytes/8)))
+		b.add(c, push(10_000+n, strings.Repeat("long ", handBytes/8)), nobody)
 	}
 	for want := 2; want >= 0; want-- {
 		if handed, left := b.take(); len(handed) != 1 || left != want {
@@ -93,10 +96,10 @@ func TestNamesCannotPretend(t *testing.T) {
 func TestReadMarksStopAtWhatWaits(t *testing.T) {
 	b, c := newInbox(), &peer.Conn{}
 	for _, id := range []string{"m-1", "m-3", "m-5"} {
-		b.add(c, &wire.Push{MessageID: id, Topic: "general"})
+		b.add(c, &wire.Push{MessageID: id, Topic: "general"}, nobody)
 	}
 	handed, _ := b.take()
-	b.add(c, &wire.Push{MessageID: "m-4", Topic: "general"})
+	b.add(c, &wire.Push{MessageID: "m-4", Topic: "general"}, nobody)
 	if marks := b.readUpTo(handed); marks["general"] != "m-3" {
 		t.Errorf("marks = %v", marks)
 	}

@@ -34,7 +34,7 @@ func (p *page) caution() {
 func (p *page) quote(text string) { p.printf("\n<%[1]s>\n%[2]s\n</%[1]s>\n", p.mark, text) }
 
 // letter shows a message that was pushed.
-func (p *page) letter(l *letter, isForMe bool) {
+func (p *page) letter(l *letter) {
 	where := " to you"
 	switch {
 	case l.push.Topic != "":
@@ -45,7 +45,7 @@ func (p *page) letter(l *letter, isForMe bool) {
 	p.message(wire.SearchHit{Topic: l.push.Topic, HistoryMessage: wire.HistoryMessage{
 		ID: l.push.MessageID, SenderPubkey: l.push.SenderPubkey, SenderName: l.push.SenderName, SenderPeerType: l.push.SenderPeerType,
 		ReplyToID: l.push.ReplyToID, CreatedAt: l.push.CreatedAt,
-	}}, where, isForMe && l.push.Topic != "")
+	}}, where, l.forMe && l.push.Topic != "")
 	if l.err != nil {
 		p.printf("\n(%s)\n", unreadable)
 		return

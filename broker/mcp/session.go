@@ -143,7 +143,7 @@ func (s *session) receive(ctx context.Context, c *peer.Conn) error {
 			if push.Subtype == "system" {
 				continue
 			}
-			if !s.inbox.add(c, push) && s.inbox.handed(push.MessageID) {
+			if !s.inbox.add(c, push, s.isForMe) && s.inbox.handed(push.MessageID) {
 				_ = c.Ack(ctx, push) // if it fails, the connection has ended
 			}
 		}

@@ -76,7 +76,7 @@ func clientName(session *sdk.ServerSession) string {
 
 // footer tells of unread messages below every result.
 func (s *session) footer() string {
-	all, mine := s.inbox.count(s.isForMe)
+	all, mine := s.inbox.count()
 	switch {
 	case all == 0:
 		return ""
@@ -222,7 +222,7 @@ func (s *session) checkInbox(ctx context.Context, c *peer.Conn, _ nothing) (stri
 	}
 	p.caution()
 	for _, l := range handed {
-		p.letter(l, s.isForMe(l))
+		p.letter(l)
 	}
 	return p.String(), nil
 }
@@ -268,16 +268,25 @@ const (
 	mostPage    = 100
 )
 
+// pageLimit is how many messages are asked for.
+func pageLimit(asked int) (int, error) {
+	switch {
+	case asked == 0:
+		return defaultPage, nil
+	case asked < 1 || asked > mostPage:
+		return 0, fmt.Errorf("limit must be 1 to %d", mostPage)
+	}
+	return asked, nil
+}
+
 func (s *session) readTopic(ctx context.Context, c *peer.Conn, in topicIn) (string, error) {
 	topic := strings.TrimPrefix(in.Topic, "#")
 	if topic == "" && in.Search == "" {
 		return listTopics(ctx, c)
 	}
-	if in.Limit == 0 {
-		in.Limit = defaultPage
-	}
-	if in.Limit < 1 || in.Limit > mostPage {
-		return "", fmt.Errorf("limit must be 1 to %d", mostPage)
+	var err error
+	if in.Limit, err = pageLimit(in.Limit); err != nil {
+		return "", err
 	}
 	if in.Join {
 		if _, err := c.Request(ctx, &wire.TopicJoin{Topic: topic}); err != nil {

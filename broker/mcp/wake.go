@@ -43,7 +43,7 @@ func (s *session) wakes(l *letter) bool {
 	s.mu.Lock()
 	dnd := s.alarm.dnd
 	s.mu.Unlock()
-	return s.isForMe(l) && (!dnd || l.push.Priority == wire.PriorityNow)
+	return l.forMe && (!dnd || l.push.Priority == wire.PriorityNow)
 }
 
 // ring wakes the agent, until ctx ends.
