@@ -113,6 +113,7 @@ func (b *Broker) detach(p *presence) {
 	r := b.rooms[p.meshID]
 	present := r != nil && r.all[p.id] == p && p.conn != nil
 	if present {
+		p.reached = p.conn.feed.Load().reached()
 		p.conn, p.leaseUntil = nil, time.Now().Add(b.cfg.Limits.Lease)
 		r.live--
 	}

@@ -140,6 +140,9 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 	if old != nil {
 		replaced = old.conn
 		r.remove(old)
+		if old.conn != nil {
+			old.reached = old.conn.feed.Load().reached()
+		}
 		p.inherit(old)
 		if p.rekeyed && old.sessionKey != "" {
 			b.sessionsEnded.Store(true) // what waits for the old key is for the member now
@@ -148,7 +151,11 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 	b.applyReport(p, time.Now())
 	r.add(p)
 	p.conn.sendFrame(first())
-	p.conn.feed.Store(newFeed(p, b.newest.Load())) // after that pushes follow
+	since := b.newest.Load() + 1
+	if old != nil && old.reached > 0 {
+		since = min(since, old.reached+1)
+	}
+	p.conn.feed.Store(newFeed(p, since)) // after that pushes follow
 	return old != nil, replaced, ""
 }
 

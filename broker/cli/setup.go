@@ -105,9 +105,6 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 		if err := s.handle(ctx, change, "start meshbox, so that its agents get tools for the mesh"); err != nil {
 			return err
 		}
-		if s.flags.clients == nil && len(names) > 1 && name == names[0] {
-			s.printf("\nTheir agents are sessions of one member: in topics they do not hear each other. For two that\nshall, join each with a folder of its own: --config FOLDER --client NAME\n")
-		}
 		if name == "claude" && isHere(id) {
 			if err := s.handle(ctx, s.system.AddHooks(hook), "tell when its agent is busy"); err != nil {
 				return err

@@ -120,7 +120,7 @@ func TestDescribeTellsWhoHasIt(t *testing.T) {
 	if got := describe(copies); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := describe(nil); got != "Nobody else is there to get it." {
+	if got := describe(nil); got != "No other member is there to get it." {
 		t.Error(got)
 	}
 }

@@ -162,7 +162,7 @@ func fingerprint(key string) string {
 // describe says what became of the copies of a message.
 func describe(copies []wire.Copy) string {
 	if len(copies) == 0 {
-		return "Nobody else is there to get it."
+		return "No other member is there to get it."
 	}
 	groups := map[string][]string{}
 	for _, c := range copies {

@@ -95,7 +95,7 @@ func newSession(cfg Config) *session {
 	o := cfg.Peer
 	o.Client.DisplayName = cmp.Or(o.Client.DisplayName, DisplayName(o.Identity.DisplayName, o.Client.CWD))
 	o.Client.Channel = Channel
-	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld) // an agent that looks is to see what there is
+	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld, wire.CapSiblings) // an agent that looks is to see what there is
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
 		alarm:   alarm{limits: cfg.Wake, guard: wake.NewGuard(cfg.Wake), way: wake.None},

@@ -33,12 +33,14 @@ type Waiting struct {
 	Limit  int
 
 	// Since is the Seq from which on a topic's messages come even if another
-	// connection of the member has got them; 0: they do not.
+	// connection of the member has got them; 0: they do not. Own: also those that the
+	// member sent itself.
 	Since int64
+	Own   bool
 }
 
 // waiting selects the seqs that wait for member ?1 and session ?2 after ?3, in
-// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since. The limit is in
+// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since, ?8: own ones too. The limit is in
 // here, because joining and sorting all that waits for every page would make
 // catching up quadratic.
 const waiting = `SELECT seq, session_key FROM (
@@ -47,7 +49,7 @@ const waiting = `SELECT seq, session_key FROM (
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
 			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, ?7 - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
-		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
+		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= ?7) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
 
 // notDropped: member ?1 let the topic message x in when it was posted.
@@ -64,7 +66,7 @@ const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
 func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) ([]Pending, error) {
-	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since)
+	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since, w.Own)
 }
 
 // StillPending returns those of the messages seqs that still wait for a mailbox.

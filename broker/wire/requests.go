@@ -74,6 +74,7 @@ const (
 	CapClientAck  = "client_ack"  // it acks every push
 	CapNoLease    = "no_lease"    // (ours) its presence ends with its connection: a command that asks and leaves
 	CapUnheld     = "unheld"      // (ours) it takes messages also while it is working or dnd, and decides by itself when to show them
+	CapSiblings   = "siblings"    // (ours) it is pushed what other connections of its own member say in topics
 	CapMeshEvents = "mesh_events" // (ours) it wants mesh_changed, and to know in the hello_ack where it is and as what
 )
 
