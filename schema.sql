@@ -131,6 +131,8 @@ CREATE TABLE topic_member (
   delivered_seq INTEGER NOT NULL DEFAULT 0,         -- message.seq up to which all were delivered
   delivered_at  INTEGER,                            -- when delivered_seq last moved
   since_seq     INTEGER NOT NULL DEFAULT 0,         -- the newest message.seq when it joined: later ones are for it
+  handed_seq    INTEGER NOT NULL DEFAULT 0,         -- message.seq up to which an agent of it was given what was delivered
+  handed_by     TEXT,                               -- how it came to hear of the newest of these
   PRIMARY KEY (topic_id, member_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX topic_member_member ON topic_member (member_id);
@@ -181,6 +183,7 @@ CREATE TABLE delivery (
   pushed_at   INTEGER,                              -- first handed to a connection; NULL: not yet, as far as is known here
   settled_at  INTEGER,                              -- NULL: it waits
   outcome     TEXT CHECK (outcome IN ('acked', 'expired', 'dropped_by_grant')),
+  handed_by   TEXT,                                 -- of an acked one: an agent was given it, and how it came to hear of it
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;

@@ -76,6 +76,7 @@ type pushed struct {
 	tries      int
 	noted      bool // the store knows that it was pushed
 	settled    bool // but not yet on disk
+	handedBy   string
 	exhausted  bool // pushed often enough: it no longer counts as open
 }
 

@@ -123,6 +123,38 @@ func TestLedgerOfATopicComesFromItsCursors(t *testing.T) {
 
 // What was left to the history of a topic was not delivered, whatever the cursor
 // says.
+// A program that gives messages to an agent says so with its ack, and how the agent
+// came to hear of them.
+func TestLedgerKnowsWhatWasHandedToAnAgent(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	agent := h.dial(bob, peer.Options{})
+	direct, said := ann.say(bob.Key.Public(), "hello"), ann.say("#general", "to all")
+	for _, by := range []string{wire.Woken, wire.AtTurnEnd} {
+		if err := agent.AckHanded(t.Context(), agent.get(), by); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if c := ann.wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken || c.Status != wire.StatusDelivered || c.SettledAt == nil {
+		t.Errorf("%+v", c)
+	}
+	if c := ann.wantState(said, "bob", wire.CopyHanded); c.HandedBy != wire.AtTurnEnd || !ann.status(said).Delivered {
+		t.Errorf("%+v", c)
+	}
+	// What is acked otherwise, or by a word that is none, is acked and no more.
+	later := ann.say("#general", "later")
+	if err := agent.AckHanded(t.Context(), agent.get(), "by a miracle"); err != nil {
+		t.Fatal(err)
+	}
+	if c := ann.wantState(later, "bob", wire.CopyAcked); c.HandedBy != "" {
+		t.Errorf("%+v", c)
+	}
+	h.restart()
+	if c := h.dial(ann.id, peer.Options{}).wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken {
+		t.Errorf("after a restart: %+v", c)
+	}
+}
+
 func TestLedgerDoesNotCallHistoryDelivered(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")

@@ -25,14 +25,17 @@ type settling struct {
 // means one more delivery, not one less.
 func (c *conn) handleClientAck(m *wire.ClientAck) {
 	f := c.feed.Load()
-	if settled, ours := f.acked(m.BrokerMessageID, m.ClientMessageID); ours {
+	if !slices.Contains(wire.Hearings, m.HandedBy) {
+		m.HandedBy = ""
+	}
+	if settled, ours := f.acked(m); ours {
 		c.record(f, settled)
 		return
 	}
 	if m.BrokerMessageID == "" {
 		return
 	}
-	c.b.db.SettleByID(f.box, m.BrokerMessageID, time.Now(), func(err error) {
+	c.b.db.SettleByID(f.box, m.BrokerMessageID, m.HandedBy, time.Now(), func(err error) {
 		if err != nil {
 			c.log.Warn("client_ack not recorded", "err", err)
 			return
@@ -43,18 +46,20 @@ func (c *conn) handleClientAck(m *wire.ClientAck) {
 
 // acked settles a push by its message id, or else by its sender's id of it. It
 // reports whether the push was this connection's.
-func (f *feed) acked(messageID, clientID string) ([]settling, bool) {
+func (f *feed) acked(m *wire.ClientAck) ([]settling, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acks = true
-	if seq, ours := f.byID[messageID]; ours {
+	if seq, ours := f.byID[m.BrokerMessageID]; ours {
+		f.unsettled[seq].handedBy = m.HandedBy
 		return f.settle(seq), true
 	}
-	if messageID != "" || clientID == "" {
+	if m.BrokerMessageID != "" || m.ClientMessageID == "" {
 		return nil, false
 	}
 	for seq, p := range f.unsettled {
-		if p.clientID == clientID && !p.settled {
+		if p.clientID == m.ClientMessageID && !p.settled {
+			p.handedBy = m.HandedBy
 			return f.settle(seq), true
 		}
 	}
@@ -93,7 +98,7 @@ func (f *feed) settle(seq int64) []settling {
 	if p.topicID != "" {
 		return f.advance(p.topicID)
 	}
-	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey, PushedAt: p.first}, []int64{seq}}}
+	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey, PushedAt: p.first, HandedBy: p.handedBy}, []int64{seq}}}
 }
 
 // advance returns the step that the cursor of a topic can make: over all settled
@@ -117,7 +122,8 @@ func (f *feed) advance(topicID string) []settling {
 	if f.topics[topicID] = queue[done:]; done == len(queue) {
 		delete(f.topics, topicID)
 	}
-	return []settling{{store.Settlement{Seq: queue[done-1], TopicID: topicID, Floor: f.floors[topicID]}, queue[:done:done]}}
+	last := queue[done-1]
+	return []settling{{store.Settlement{Seq: last, TopicID: topicID, Floor: f.floors[topicID], HandedBy: f.unsettled[last].handedBy}, queue[:done:done]}}
 }
 
 // record stores settlements, and goes on with what had no room before.

@@ -16,6 +16,7 @@ import (
 
 	"meshbox/broker/clients"
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
@@ -95,7 +96,6 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 		return err
 	}
 	entry := clients.Entry{Command: binary, Args: []string{"mcp", "--config", config}}
-	hook := shellWord(binary) + clients.HookArgs + " --config " + shellWord(config)
 	defer s.finish(&failure)
 	for _, name := range names {
 		change, err := s.system.Add(name, entry)
@@ -105,12 +105,41 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 		if err := s.handle(ctx, change, "start meshbox, so that its agents get tools for the mesh"); err != nil {
 			return err
 		}
-		if name == "claude" && isHere(id) {
-			if err := s.handle(ctx, s.system.AddHooks(hook), "tell when its agent is busy"); err != nil {
+		hook := shellWord(binary) + clients.HookArgs(name) + " --config " + shellWord(config)
+		if err := s.handle(ctx, s.system.AddHooks(name, hook), hookPurpose(id)); err != nil {
+			return err
+		}
+		if slices.ContainsFunc(s.done, func(r setupResult) bool {
+			return r.Path == change.Path && (r.State == "done" || r.State == "unchanged")
+		}) {
+			if err := s.tellHearing(ctx, name); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
+}
+
+// hookPurpose is what hooks are for: the status endpoint answers this machine alone.
+func hookPurpose(id peer.Identity) string {
+	const tell = "tell its agent of new messages when its turn ends"
+	if isHere(id) {
+		return tell + ", and others when it is busy"
+	}
+	return tell
+}
+
+// tellHearing says how the agents of a client come to hear of messages.
+func (s *setup) tellHearing(ctx context.Context, name string) error {
+	hearing, err := s.system.Hearing(ctx, name)
+	if err != nil {
+		return err
+	}
+	if hearing.Tier == wake.NextToolCall {
+		s.printf("An agent of it hears of messages with its next tool call: %s.\n", hearing.Why)
+		return nil
+	}
+	s.printf("When a message is for an agent of it, that is %s: %s.\n", map[wake.Tier]string{wake.Woken: "woken", wake.AtTurnEnd: "told when its turn ends"}[hearing.Tier], hearing.Why)
 	return nil
 }
 
@@ -138,15 +167,14 @@ func (s *setup) leave(ctx context.Context) (failure error) {
 	}
 	defer s.finish(&failure)
 	for _, name := range names {
-		change, err := s.system.Remove(name)
-		if err != nil {
-			return err
-		}
-		changes := []clients.Change{change}
-		if name == "claude" {
-			changes = append(changes, s.system.RemoveHooks())
-		}
-		for _, change := range changes {
+		for _, plan := range []func() (clients.Change, error){
+			func() (clients.Change, error) { return s.system.Remove(name) },
+			func() (clients.Change, error) { return s.system.RemoveHooks(name), nil }, // perhaps of the same file
+		} {
+			change, err := plan()
+			if err != nil {
+				return err
+			}
 			if change.IsNothing() || change.Problem != nil && !change.Mentions() {
 				continue
 			}

@@ -1,12 +1,14 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"sync"
 
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
@@ -32,9 +34,18 @@ type letter struct {
 	text string
 	err  error // it cannot be read
 
-	sealed    bool // encrypted to a key: for this member alone
-	forMe     bool // see session.isForMe; of thousands it is not found out with every tool call
-	announced bool // it was looked at for waking; guarded by inbox.mu
+	sealed bool // encrypted to a key: for this member alone
+	forMe  bool // see session.isForMe; of thousands it is not found out with every tool call
+
+	// owned by ring
+	admitted  bool // the guard lets it through
+	channeled bool // the channel was told of it
+
+	// guarded by inbox.mu
+	announced bool      // it was looked at for waking
+	heard     wake.Tier // how the agent heard of it, "" for not yet
+
+	handedBy wake.Tier // heard, of one that was taken
 }
 
 func newInbox() *inbox {
@@ -87,6 +98,27 @@ func (b *inbox) unannounced(which func(*letter) bool) (all []*letter) {
 	return all
 }
 
+// hear notes how the agent came to hear of letters.
+func (b *inbox) hear(letters []*letter, by wake.Tier) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range letters {
+		l.heard = by
+	}
+}
+
+// waiting returns those letters that were not taken yet.
+func (b *inbox) waiting(letters []*letter) (all []*letter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range letters {
+		if slices.Contains(b.unread, l) {
+			all = append(all, l)
+		}
+	}
+	return all
+}
+
 // unannounce has messages announced once more: nobody heard.
 func (b *inbox) unannounce(letters []*letter) {
 	b.mu.Lock()
@@ -120,6 +152,9 @@ func (b *inbox) take() (handed []*letter, left int) {
 		}
 	}
 	handed = slices.Clone(b.unread[:n])
+	for _, l := range handed {
+		l.handedBy = cmp.Or(l.heard, wake.NextToolCall)
+	}
 	b.unread = slices.Delete(b.unread, 0, n)
 	b.recent = append(b.recent, handed...)
 	if surplus := len(b.recent) - maxRecent; surplus > 0 {
@@ -181,7 +216,7 @@ func (b *inbox) readUpTo(handed []*letter) map[string]string {
 func settle(ctx context.Context, c *peer.Conn, handed []*letter, marks map[string]string) error {
 	var all []error
 	for _, l := range handed {
-		all = append(all, c.Ack(ctx, l.push))
+		all = append(all, c.AckHanded(ctx, l.push, string(l.handedBy)))
 	}
 	for topic, id := range marks {
 		_, err := c.Request(ctx, &wire.TopicMarkRead{Topic: topic, MessageID: id})

@@ -133,6 +133,7 @@ type Settlement struct {
 	SessionKey string    // of the row
 	PushedAt   time.Time // of the row: when it was first handed to a connection
 	TopicID    string    // not "": everything up to Seq was delivered from this topic
+	HandedBy   string    // the newest of them was given to an agent, which heard of it so; "": not that one is known of
 	Floor      int64     // of the topic: what is not newer was not pushed but left to history
 }
 
@@ -156,9 +157,9 @@ func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
 	if s.TopicID != "" {
 		return tx.moveCursor(memberID, s, now)
 	}
-	return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?2)
+	return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?2), handed_by = ?6
 		WHERE seq = ?3 AND member_id = ?4 AND session_key IN ('', ?5) AND settled_at IS NULL`,
-		now.UnixMilli(), s.PushedAt.UnixMilli(), s.Seq, memberID, s.SessionKey)
+		now.UnixMilli(), s.PushedAt.UnixMilli(), s.Seq, memberID, s.SessionKey, orNull(s.HandedBy))
 }
 
 // moveCursor notes that a member got a topic up to s.Seq, and what of that it
@@ -168,6 +169,13 @@ func (tx *Tx) moveCursor(memberID string, s Settlement, now time.Time) error {
 		err := tx.exec(`INSERT INTO topic_gap (topic_id, member_id, after_seq, upto_seq, at)
 			SELECT topic_id, member_id, delivered_seq, ?3, ?4 FROM topic_member
 			WHERE topic_id = ?1 AND member_id = ?2 AND delivered_seq < ?3`, s.TopicID, memberID, s.Floor, now.UnixMilli())
+		if err != nil {
+			return err
+		}
+	}
+	if s.HandedBy != "" {
+		err := tx.exec(`UPDATE topic_member SET handed_seq = ?1, handed_by = ?2 WHERE topic_id = ?3 AND member_id = ?4 AND handed_seq < ?1`,
+			s.Seq, s.HandedBy, s.TopicID, memberID)
 		if err != nil {
 			return err
 		}
@@ -205,11 +213,11 @@ func (db *DB) NotePushes(memberID string, all []Push, done func(error)) {
 // SettleByID records that a mailbox acked a message that its connection was not
 // pushed: by an ack that comes after a reconnect. One who was not addressed
 // settles nothing.
-func (db *DB) SettleByID(box Mailbox, messageID string, now time.Time, done func(error)) {
+func (db *DB) SettleByID(box Mailbox, messageID, handedBy string, now time.Time, done func(error)) {
 	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?1)
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?1), handed_by = ?5
 			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND settled_at IS NULL`,
-			now.UnixMilli(), messageID, box.MemberID, box.SessionKey)
+			now.UnixMilli(), messageID, box.MemberID, box.SessionKey, orNull(handedBy))
 	}})
 	if err != nil {
 		done(err)

@@ -134,7 +134,18 @@ type Send struct {
 type ClientAck struct {
 	ClientMessageID string `json:"clientMessageId,omitempty"`
 	BrokerMessageID string `json:"brokerMessageId,omitempty"`
+	HandedBy        string `json:"handedBy,omitempty"` // (ours) one of Hearings: it was given to an agent
 }
+
+// How an agent comes to hear of a message.
+const (
+	Woken        = "woken"          // a turn began at once
+	AtTurnEnd    = "at turn end"    // a hook of its client said so
+	NextToolCall = "next tool call" // the result of a tool said so, or it looked by itself
+)
+
+// Hearings are all of these.
+var Hearings = []string{Woken, AtTurnEnd, NextToolCall}
 
 // MessageStatus asks what became of a message; for its sender and those it was
 // addressed to.

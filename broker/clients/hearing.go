@@ -1,0 +1,97 @@
+package clients
+
+import (
+	"context"
+	"fmt"
+	"regexp"
+	"strconv"
+
+	"meshbox/broker/wake"
+)
+
+// Hearing is how the agents of a client come to hear of messages.
+type Hearing struct {
+	Tier wake.Tier
+	Why  string // half a sentence
+}
+
+// The first Claude Code whose sessions have an inbox.
+const inboxSince = "2.1.224"
+
+// Hearing finds out, with the client as it is now, what its agents can expect: its own
+// program is asked. Which of them works is seen again in each session.
+func (s *System) Hearing(ctx context.Context, name string) (Hearing, error) {
+	if _, known := allHooks[name]; !known {
+		return Hearing{}, fmt.Errorf("there is no client %q", name)
+	}
+	switch name {
+	case "claude":
+		if version := s.version(ctx, "claude"); version != "" && !older(version, inboxSince) {
+			return Hearing{wake.Woken, "Claude Code " + version + " has an inbox for each session"}, nil
+		}
+	case "codex":
+		if program, err := s.LookPath("codex"); err == nil {
+			if _, err := s.Run(ctx, program, "queue", "--help"); err == nil {
+				return Hearing{wake.Woken, "by codex queue, once it has used one of the tools"}, nil
+			}
+		}
+	}
+	h := allHooks[name]
+	d, err := s.readHooks(h)
+	if err != nil || !h.calls(d) {
+		return Hearing{wake.NextToolCall, "no hook tells it earlier"}, nil
+	}
+	return Hearing{wake.AtTurnEnd, "by the hooks, once they are trusted"}, nil
+}
+
+var versionNumber = regexp.MustCompile(`(\d+)\.(\d+)\.(\d+)`)
+
+// version is that of a client's program, "" if there is none.
+func (s *System) version(ctx context.Context, name string) string {
+	program, err := s.LookPath(name)
+	if err != nil {
+		return ""
+	}
+	output, err := s.Run(ctx, program, "--version")
+	if err != nil {
+		return ""
+	}
+	return versionNumber.FindString(output)
+}
+
+// older compares two versions of three numbers.
+func older(a, b string) bool {
+	as, bs := versionNumber.FindStringSubmatch(a), versionNumber.FindStringSubmatch(b)
+	for i := 1; i <= 3; i++ {
+		x, _ := strconv.Atoi(as[i])
+		y, _ := strconv.Atoi(bs[i])
+		if x != y {
+			return x < y
+		}
+	}
+	return false
+}
+
+func (s *System) readHooks(h hooks) (*document, error) {
+	text, err := read(h.path(s))
+	if err != nil {
+		return nil, err
+	}
+	return parse(text, h.strict)
+}
+
+// calls reports whether all events call us, by whatever command.
+func (h hooks) calls(d *document) bool {
+	for _, event := range h.events {
+		found := false
+		for _, element := range list(d.get("hooks", event)) {
+			for _, handler := range h.handlers(element) {
+				found = found || isOurs(commandOf(handler))
+			}
+		}
+		if !found {
+			return false
+		}
+	}
+	return true
+}
