@@ -135,11 +135,11 @@ func (s *setup) tellHearing(ctx context.Context, name string) error {
 	if err != nil {
 		return err
 	}
-	if hearing.Tier == wake.NextToolCall {
-		s.printf("An agent of it hears of messages with its next tool call: %s.\n", hearing.Why)
-		return nil
-	}
-	s.printf("When a message is for an agent of it, that is %s: %s.\n", map[wake.Tier]string{wake.Woken: "woken", wake.AtTurnEnd: "told when its turn ends"}[hearing.Tier], hearing.Why)
+	s.printf("Its agents %s: %s.\n", map[wake.Tier]string{
+		wake.Woken:        "are woken when a message is for them",
+		wake.AtTurnEnd:    "are told when their turn ends that a message is for them",
+		wake.NextToolCall: "hear of messages with their next tool call",
+	}[hearing.Tier], hearing.Why)
 	return nil
 }
 
