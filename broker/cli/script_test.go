@@ -56,6 +56,7 @@ func TestScripts(t *testing.T) {
 		Dir: "../../testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SCHEMA", schema)
+			e.Setenv("BIN", filepath.SplitList(e.Getenv("PATH"))[0]) // where meshbox is, and no other program
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit adds up
 			processes := running{}
