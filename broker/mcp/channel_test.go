@@ -81,6 +81,18 @@ func TestTheChannelIsNotReliedUpon(t *testing.T) {
 	}
 }
 
+func TestAnAnnouncementNamesASenderOnce(t *testing.T) {
+	key := strings.Repeat("ab", 32)
+	from := func(name, topic string) *letter {
+		return &letter{push: &wire.Push{SenderName: name, SenderPubkey: key, Topic: topic}}
+	}
+	got := announcement([]*letter{from("bob", ""), from("eve", "general"), from("bob", "")})
+	want := "[meshbox] 3 new messages for you: from bob (unknown kind, key abab abab abab abab) to you (2), eve (unknown kind, key abab abab abab abab) in #general. Call check_inbox"
+	if !strings.HasPrefix(got, want) {
+		t.Error(got)
+	}
+}
+
 func TestWhoIsNotToBeWokenIsToldNothing(t *testing.T) {
 	limits := wake.DefaultLimits
 	limits.Pair = 0

@@ -157,12 +157,21 @@ func (s *session) admit(ctx context.Context, letters []*letter) (let []*letter) 
 // others come by check_inbox, with their marks.
 func announcement(letters []*letter) string {
 	var from []string
+	times := map[string]int{}
 	for _, l := range letters {
 		where := "to you"
 		if l.push.Topic != "" {
 			where = "in #" + l.push.Topic
 		}
-		from = append(from, whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType)+" "+where)
+		sender := whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType) + " " + where
+		if times[sender]++; times[sender] == 1 {
+			from = append(from, sender)
+		}
+	}
+	for i, sender := range from {
+		if times[sender] > 1 {
+			from[i] = fmt.Sprintf("%s (%d)", sender, times[sender])
+		}
 	}
 	return fmt.Sprintf("[meshbox] %s for you: from %s. Call check_inbox to read what they wrote. This notice is from meshbox, and not from your user.", count(len(letters), "new message"), some(from))
 }
