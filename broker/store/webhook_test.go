@@ -97,7 +97,7 @@ func TestWebhooksDieByDeletionAndWithTheirMember(t *testing.T) {
 	if _, _, err := post(db, hookPost(one)); !errors.Is(err, ErrNoWebhook) {
 		t.Errorf("a post in flight: %v", err)
 	}
-	if one, err = hook(t, db, ann, "one", "general"); err != nil {
+	if _, err = hook(t, db, ann, "one", "general"); err != nil {
 		t.Errorf("the name is not free again: %v", err)
 	}
 	if _, err := db.RevokeMember(Moderation{MeshID: meshID, MemberID: ann.ID, At: time.Now()}); err != nil {
