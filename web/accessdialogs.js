@@ -1,6 +1,6 @@
 /** The sections of the settings on API keys and webhooks, and the dialogs that make them. */
 
-import { works } from './access.js';
+import { Access, works } from './access.js';
 import { copyable } from './copyable.js';
 import { choice, confirm, dialogForm, field, openDialog } from './dialog.js';
 import { h } from './dom.js';
@@ -13,9 +13,10 @@ const MAY = { send: 'send', read: 'read', state_write: 'change the shared state'
 
 /** @param {import('./session.js').Session} session */
 export function apiKeys(session) {
+  const access = new Access(session.request);
   const list = new List('You have no API keys.', async () => {
-    const keys = await session.access.keys();
-    const own = (key) => keyEntry(session, key, list);
+    const keys = await access.keys();
+    const own = (key) => keyEntry(session, access, key, list);
     const dead = keys.filter((key) => !works(key));
     return {
       entries: keys.filter(works).map(own),
@@ -25,19 +26,20 @@ export function apiKeys(session) {
   return h('section', { className: 'api-keys' }, h('h3', {}, 'API keys'),
     h('p', { className: 'hint' }, 'With one, a script or an agent without meshbox acts as you.'),
     list.element,
-    opener('New API key', () => newKey(session, list)));
+    opener('New API key', () => newKey(session, access, list)));
 }
 
 /** @param {import('./session.js').Session} session */
 export function webhooks(session) {
+  const access = new Access(session.request);
   const list = new List('You have no webhooks.', async () => ({
-    entries: (await session.access.webhooks()).map((hook) => webhookEntry(session, hook, list)),
+    entries: (await access.webhooks()).map((hook) => webhookEntry(session, access, hook, list)),
     more: '',
   }));
   return h('section', { className: 'webhooks' }, h('h3', {}, 'Webhooks'),
     h('p', { className: 'hint' }, 'What GitHub, Grafana or any other service posts to the address of one is said in a topic.'),
     list.element,
-    opener('New webhook', () => newWebhook(session, list)));
+    opener('New webhook', () => newWebhook(session, access, list)));
 }
 
 const opener = (text, onclick) => h('div', { className: 'buttons start' }, h('button', { type: 'button', className: 'plain', onclick }, text));
@@ -83,7 +85,7 @@ function entry(name, details, button) {
     button);
 }
 
-function keyEntry(session, key, list) {
+function keyEntry(session, access, key, list) {
   const { label, prefix, capabilities, topicScopes, lastUsedAt, revokedAt, expiresAt, issuedBy } = key;
   const name = label || prefix;
   const may = `May ${capabilities.map((capability) => MAY[capability] ?? capability).join(' and ')}${topicScopes ? ` in ${topicScopes.map((topic) => `#${topic}`).join(', ')}` : ''}`;
@@ -92,16 +94,16 @@ function keyEntry(session, key, list) {
   return entry([label ? h('bdi', {}, label) : '', h('code', {}, `${prefix}…`)],
     [[may, until, used].filter(Boolean).join(' · '), ofWhom(session, issuedBy)].filter(Boolean),
     works(key) ? ender('Revoke', name, async () => {
-      if (await confirm(`Revoke ${name}?`, 'Whatever uses it is refused at once. This can not be undone.', 'Revoke')) list.refresh(() => session.access.revokeKey(key));
+      if (await confirm(`Revoke ${name}?`, 'Whatever uses it is refused at once. This can not be undone.', 'Revoke')) list.refresh(() => access.revokeKey(key));
     }) : '');
 }
 
-function webhookEntry(session, hook, list) {
+function webhookEntry(session, access, hook, list) {
   const { name, topic, active, madeBy } = hook;
   return entry([h('bdi', {}, name)],
     [`Speaks in #${topic}${active ? '' : `. It refuses what comes: ${madeBy} is not in the topic any more.`}`, ofWhom(session, madeBy)].filter(Boolean),
     ender('Delete', name, async () => {
-      if (await confirm(`Delete the webhook ${name}?`, 'What is posted to its address is refused at once. This can not be undone.', 'Delete')) list.refresh(() => session.access.deleteWebhook(hook));
+      if (await confirm(`Delete the webhook ${name}?`, 'What is posted to its address is refused at once. This can not be undone.', 'Delete')) list.refresh(() => access.deleteWebhook(hook));
     }));
 }
 
@@ -110,12 +112,12 @@ const ofWhom = ({ identity }, name) => (name === identity.displayName ? '' : `Of
 
 const ender = (text, of, onclick) => h('button', { type: 'button', className: 'plain', 'aria-label': `${text} ${of}`, onclick }, text);
 
-function newKey(session, list) {
+function newKey(session, access, list) {
   const runs = session.identity.role === 'owner' || session.identity.role === 'admin';
   const dialog = openDialog({ title: 'New API key', className: 'invite' }, dialogForm('Make the key', async (data) => {
     const capabilities = data.getAll('may');
     if (!capabilities.length) throw new Error('Choose what the key may do.');
-    const key = await session.access.createKey({
+    const key = await access.createKey({
       label: data.get('label').trim(),
       capabilities,
       topicScopes: data.get('topic') ? [data.get('topic')] : undefined,
@@ -151,10 +153,10 @@ function keyWays({ secret, capabilities, topicScopes }) {
   ];
 }
 
-function newWebhook(session, list) {
+function newWebhook(session, access, list) {
   const topics = session.topics.joined.filter(({ role }) => role !== 'observer');
   const dialog = openDialog({ title: 'New webhook', className: 'invite' }, dialogForm('Make the webhook', async (data) => {
-    const hook = await session.access.createWebhook(data.get('name').trim().toLowerCase(), data.get('topic'));
+    const hook = await access.createWebhook(data.get('name').trim().toLowerCase(), data.get('topic'));
     list.refresh();
     showOnce(dialog, `Your new webhook ${hook.name}`, [
       copyable('The service posts to', hook.url),

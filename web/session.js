@@ -3,7 +3,6 @@
  * the same member to this one. Data goes one way: socket → state → view.
  */
 
-import { Access } from './access.js';
 import { saveIdentity, sessionId, sign } from './identity.js';
 import { Outbox } from './local.js';
 import { mentioned } from './mention.js';
@@ -41,7 +40,6 @@ export class Session extends EventTarget {
     this.topics = new Topics(request, identity.meshId);
     this.roster = new Roster(identity, request);
     this.mesh = new Mesh(request);
-    this.access = new Access(request);
     this.room = this.#roomOf(GENERAL);
     this.#tabs = new BroadcastChannel(`meshbox/${identity.meshId}`);
     this.#wire();
