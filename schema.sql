@@ -232,6 +232,22 @@ CREATE TABLE api_key (
 CREATE INDEX api_key_member ON api_key (member_id);
 CREATE INDEX api_key_mesh ON api_key (mesh_id, created_at);
 
+-- A webhook: a secret address that a service posts to, and that speaks in one topic.
+-- It acts for the member that made it. Its messages bear its id and its key as those
+-- of their sender, so that the member sees them as it sees others'.
+CREATE TABLE webhook (
+  id         TEXT PRIMARY KEY,
+  mesh_id    TEXT NOT NULL REFERENCES mesh (id),
+  member_id  TEXT NOT NULL REFERENCES member (id),  -- who made it
+  topic_id   TEXT NOT NULL REFERENCES topic (id),
+  name       TEXT NOT NULL,
+  pubkey     TEXT NOT NULL,                         -- nobody has the secret half
+  hash       TEXT NOT NULL UNIQUE,                  -- hex SHA-256 of the secret in its address, which itself is not kept
+  created_at INTEGER NOT NULL,
+  UNIQUE (mesh_id, name)
+) STRICT;
+CREATE INDEX webhook_member ON webhook (member_id);
+
 -- What happened in a mesh besides messages: an append-only chain in which each
 -- entry carries the hash of the one before. Never content of messages.
 CREATE TABLE audit (

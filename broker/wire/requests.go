@@ -46,6 +46,9 @@ var requests = table(
 	func() Message { return new(APIKeyCreate) },
 	func() Message { return new(APIKeyList) },
 	func() Message { return new(APIKeyRevoke) },
+	func() Message { return new(CreateWebhook) },
+	func() Message { return new(DeleteWebhook) },
+	func() Message { return new(ListWebhooks) },
 )
 
 // Group is a group a presence is in; a name may be a path ("core/backend"), and

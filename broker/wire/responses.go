@@ -31,6 +31,8 @@ var responses = table(
 	func() Message { return new(APIKeyCreated) },
 	func() Message { return new(APIKeyListResponse) },
 	func() Message { return new(APIKeyRevokeResponse) },
+	func() Message { return new(WebhookAck) },
+	func() Message { return new(WebhookList) },
 )
 
 // HelloAck answers a hello; when it leaves, the connection is fully registered.
