@@ -131,8 +131,6 @@ CREATE TABLE topic_member (
   delivered_seq INTEGER NOT NULL DEFAULT 0,         -- message.seq up to which all were delivered
   delivered_at  INTEGER,                            -- when delivered_seq last moved
   since_seq     INTEGER NOT NULL DEFAULT 0,         -- the newest message.seq when it joined: later ones are for it
-  handed_seq    INTEGER NOT NULL DEFAULT 0,         -- message.seq up to which an agent of it was given what was delivered
-  handed_by     TEXT,                               -- how it came to hear of the newest of these
   PRIMARY KEY (topic_id, member_id)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX topic_member_member ON topic_member (member_id);
@@ -146,6 +144,17 @@ CREATE TABLE topic_gap (
   upto_seq  INTEGER NOT NULL,                       -- and ends with this one
   at        INTEGER NOT NULL,
   PRIMARY KEY (topic_id, member_id, after_seq)
+) STRICT, WITHOUT ROWID;
+
+-- A stretch of a topic that an agent of a member was given by its program: all of
+-- it that was for the member.
+CREATE TABLE topic_handed (
+  topic_id  TEXT NOT NULL REFERENCES topic (id),
+  member_id TEXT NOT NULL REFERENCES member (id),
+  from_seq  INTEGER NOT NULL,                       -- the stretch begins with this message.seq
+  upto_seq  INTEGER NOT NULL,                       -- and ends with this one
+  handed_by TEXT NOT NULL,                          -- how the agent came to hear of it
+  PRIMARY KEY (topic_id, member_id, from_seq)
 ) STRICT, WITHOUT ROWID;
 
 -- Every message, in the order in which it was accepted. AUTOINCREMENT, because

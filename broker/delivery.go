@@ -56,6 +56,9 @@ func (b *Broker) deliver(from *presence, by *conn, post *store.Post, posted stor
 		b.ledger.topicMoved(post.TopicID)
 		b.streams.ring(func(s *stream) bool { return s.topicID == post.TopicID })
 	}
+	if by != nil {
+		by.sent(post.Seq)
+	}
 	targets := b.targets(by, post, posted.Audience)
 	if len(targets) == 0 {
 		return

@@ -37,7 +37,7 @@ import (
 // Invariants: everything that waits and may pass, up to resume while behind and
 // up to high else, was pushed on this connection. A message is pushed at most
 // once per pass, because it is in unsettled until the disk says that it is
-// settled; only redelivery repeats it.
+// settled; only redelivery repeats it, and a pass for what was held may.
 type feed struct {
 	box   store.Mailbox
 	since int64 // what was stored before, the peer asks the history for; see the note on siblings
@@ -46,7 +46,8 @@ type feed struct {
 	mu        sync.Mutex
 	behind    bool              // the store may hold more than was pushed
 	resume    int64             // the next catch-up asks for what comes after this seq
-	high      int64             // the newest seq pushed
+	high      int64             // the newest seq that was pushed, or sent by this connection
+	passed    int64             // up to this seq everything was pushed that may be; it only grows
 	held      int64             // from this seq on messages may have been held; 0: none was
 	declined  int               // counts offers not taken, for a catch-up to see that more came
 	reading   map[int64]bool    // seqs settled on disk while a page is read; nil: none is
@@ -87,6 +88,7 @@ func newFeed(p *presence, since int64) *feed {
 		box:    store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey},
 		since:  since,
 		own:    p.wants(wire.CapSiblings),
+		passed: since - 1,
 		acks:   slices.Contains(p.client.Capabilities, wire.CapClientAck),
 		urgent: p.status != wire.StatusIdle && !p.wants(wire.CapUnheld),
 		hidden: !p.visible,
@@ -105,8 +107,8 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 	f := c.feed.Load()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if p.Seq <= f.high {
-		return // a catch-up was faster
+	if p.Seq <= f.high || f.isOwn(p) {
+		return // a catch-up was faster, or it was sent before a reconnect
 	}
 	if f.urgent && p.Priority != wire.PriorityNow {
 		return // held: it waits in the store until the recipient is idle
@@ -120,7 +122,19 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 		return
 	}
 	f.add(p)
+	f.passed = max(f.passed, f.high)
 	c.b.ledger.pushed(p.Seq)
+}
+
+// sent notes that a message of this connection was committed: it has that.
+func (c *conn) sent(seq int64) {
+	f := c.feed.Load()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.behind && !f.urgent { // else what came before is to be pushed yet
+		f.high = max(f.high, seq)
+		f.passed = max(f.passed, f.high)
+	}
 }
 
 // add notes that a message was pushed. mu is held.
@@ -209,6 +223,7 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 			c.b.ledger.pushed(p.Seq)
 		}
 		f.resume = p.Seq
+		f.passed = max(f.passed, f.resume)
 	}
 	f.behind = len(page) == ask.Limit || f.declined != declined
 	if !f.behind && !f.urgent {
@@ -241,7 +256,7 @@ func (c *conn) gate(urgent bool) {
 	f.mu.Lock()
 	opens := f.urgent && !urgent
 	if urgent && f.held == 0 {
-		f.held = f.passed() + 1
+		f.held = f.passed + 1
 	}
 	f.urgent = urgent
 	f.mu.Unlock()
@@ -276,33 +291,32 @@ func (c *conn) wake() {
 // connection has acked them. mu is held.
 func (f *feed) anew() int64 {
 	if f.held > 0 {
-		return max(f.since, min(f.held, f.high+1))
+		return max(f.since, min(f.held, f.passed+1))
 	}
-	return max(f.since, f.high+1)
+	return max(f.since, f.passed+1)
 }
 
-// passed is the seq up to which everything was pushed that is to be. mu is held.
-func (f *feed) passed() int64 {
-	if f.behind {
-		return max(f.since-1, min(f.high, f.resume))
-	}
-	return max(f.since-1, f.high)
+// remains is what a connection that takes the place of an ended one goes on from.
+type remains struct {
+	since int64           // of topics, nothing before this seq is owed; 0: not known
+	mine  map[string]bool // see feed
 }
 
-// reached is the seq up to which nothing is owed to the peer any more.
-func (f *feed) reached() int64 {
+// remains of a feed whose connection has ended. What waits in rows of its own comes
+// again by itself.
+func (f *feed) remains() remains {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	reached := f.passed()
+	left := remains{since: f.passed + 1, mine: maps.Clone(f.mine)}
 	if f.held > 0 {
-		reached = min(reached, f.held-1)
+		left.since = min(left.since, f.held)
 	}
 	for seq, p := range f.unsettled {
-		if !p.settled {
-			reached = min(reached, seq-1)
+		if !p.settled && p.topicID != "" {
+			left.since = min(left.since, seq)
 		}
 	}
-	return reached
+	return left
 }
 
 // isOwn reports whether a message that waits for this member was sent by this

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -124,35 +125,50 @@ func TestLedgerOfATopicComesFromItsCursors(t *testing.T) {
 // What was left to the history of a topic was not delivered, whatever the cursor
 // says.
 // A program that gives messages to an agent says so with its ack, and how the agent
-// came to hear of them.
+// came to hear of them: of these messages, and of no other.
 func TestLedgerKnowsWhatWasHandedToAnAgent(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")
+	page := h.dial(bob, peer.Options{})
+	seen := ann.say("#general", "seen by a page")
+	page.wantPush("seen by a page")
+	page.Close()
+	eventually(t, "the page is gone", func() bool { return len(h.connsOf(bob.MemberID)) == 0 })
 	agent := h.dial(bob, peer.Options{})
-	direct, said := ann.say(bob.Key.Public(), "hello"), ann.say("#general", "to all")
-	for _, by := range []string{wire.Woken, wire.AtTurnEnd} {
-		if err := agent.AckHanded(t.Context(), agent.get(), by); err != nil {
+	direct := ann.say(bob.Key.Public(), "hello")
+	said := map[string]string{} // id → how it is handed
+	var order []string
+	for _, by := range []string{wire.Woken, wire.AtTurnEnd, wire.AtTurnEnd, "", wire.NextToolCall, "by a miracle"} {
+		id := ann.say("#general", "handed "+by)
+		order, said[id] = append(order, id), by
+	}
+	acks := map[string]string{direct: wire.Woken}
+	maps.Copy(acks, said)
+	for range len(acks) {
+		push := agent.get()
+		if err := agent.AckHanded(t.Context(), push, acks[push.MessageID]); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if c := ann.wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken || c.Status != wire.StatusDelivered || c.SettledAt == nil {
-		t.Errorf("%+v", c)
+	said[order[len(order)-1]] = ""
+	check := func(ann *guest) {
+		t.Helper()
+		if c := ann.wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken || c.Status != wire.StatusDelivered || c.SettledAt == nil {
+			t.Errorf("%+v", c)
+		}
+		for _, id := range append(order, seen) {
+			state := wire.CopyHanded
+			if said[id] == "" {
+				state = wire.CopyAcked
+			}
+			if c := ann.wantState(id, "bob", state); c.HandedBy != said[id] || !ann.status(id).Delivered {
+				t.Errorf("%+v, want %q", c, said[id])
+			}
+		}
 	}
-	if c := ann.wantState(said, "bob", wire.CopyHanded); c.HandedBy != wire.AtTurnEnd || !ann.status(said).Delivered {
-		t.Errorf("%+v", c)
-	}
-	// What is acked otherwise, or by a word that is none, is acked and no more.
-	later := ann.say("#general", "later")
-	if err := agent.AckHanded(t.Context(), agent.get(), "by a miracle"); err != nil {
-		t.Fatal(err)
-	}
-	if c := ann.wantState(later, "bob", wire.CopyAcked); c.HandedBy != "" {
-		t.Errorf("%+v", c)
-	}
+	check(ann)
 	h.restart()
-	if c := h.dial(ann.id, peer.Options{}).wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken {
-		t.Errorf("after a restart: %+v", c)
-	}
+	check(h.dial(ann.id, peer.Options{}))
 }
 
 func TestLedgerDoesNotCallHistoryDelivered(t *testing.T) {

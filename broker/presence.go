@@ -29,7 +29,7 @@ type presence struct {
 	// owned by Broker.mu
 	conn       *conn     // nil: the presence is leased
 	leaseUntil time.Time // of a leased one
-	reached    int64     // of a leased one: the seq up to which it got everything; 0: not known
+	left       remains   // of a leased one
 	status     string
 	saidBy     source    // who set it, see status.go
 	since      time.Time // when it was set

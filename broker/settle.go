@@ -25,17 +25,18 @@ type settling struct {
 // means one more delivery, not one less.
 func (c *conn) handleClientAck(m *wire.ClientAck) {
 	f := c.feed.Load()
-	if !slices.Contains(wire.Hearings, m.HandedBy) {
-		m.HandedBy = ""
+	handedBy := ""
+	if slices.Contains(wire.Hearings, m.HandedBy) {
+		handedBy = m.HandedBy
 	}
-	if settled, ours := f.acked(m); ours {
+	if settled, ours := f.acked(m.BrokerMessageID, m.ClientMessageID, handedBy); ours {
 		c.record(f, settled)
 		return
 	}
 	if m.BrokerMessageID == "" {
 		return
 	}
-	c.b.db.SettleByID(f.box, m.BrokerMessageID, m.HandedBy, time.Now(), func(err error) {
+	c.b.db.SettleByID(f.box, m.BrokerMessageID, handedBy, time.Now(), func(err error) {
 		if err != nil {
 			c.log.Warn("client_ack not recorded", "err", err)
 			return
@@ -46,20 +47,20 @@ func (c *conn) handleClientAck(m *wire.ClientAck) {
 
 // acked settles a push by its message id, or else by its sender's id of it. It
 // reports whether the push was this connection's.
-func (f *feed) acked(m *wire.ClientAck) ([]settling, bool) {
+func (f *feed) acked(messageID, clientID, handedBy string) ([]settling, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acks = true
-	if seq, ours := f.byID[m.BrokerMessageID]; ours {
-		f.unsettled[seq].handedBy = m.HandedBy
+	if seq, ours := f.byID[messageID]; ours {
+		f.unsettled[seq].handedBy = handedBy
 		return f.settle(seq), true
 	}
-	if m.BrokerMessageID != "" || m.ClientMessageID == "" {
+	if messageID != "" || clientID == "" {
 		return nil, false
 	}
 	for seq, p := range f.unsettled {
-		if p.clientID == m.ClientMessageID && !p.settled {
-			p.handedBy = m.HandedBy
+		if p.clientID == clientID && !p.settled {
+			p.handedBy = handedBy
 			return f.settle(seq), true
 		}
 	}
@@ -122,8 +123,26 @@ func (f *feed) advance(topicID string) []settling {
 	if f.topics[topicID] = queue[done:]; done == len(queue) {
 		delete(f.topics, topicID)
 	}
-	last := queue[done-1]
-	return []settling{{store.Settlement{Seq: last, TopicID: topicID, Floor: f.floors[topicID], HandedBy: f.unsettled[last].handedBy}, queue[:done:done]}}
+	step := store.Settlement{Seq: queue[done-1], TopicID: topicID, Floor: f.floors[topicID], Handed: f.handed(queue[:done])}
+	return []settling{{step, queue[:done:done]}}
+}
+
+// handed returns the stretches of some messages of a topic that an agent was given.
+// mu is held.
+func (f *feed) handed(seqs []int64) (all []store.Handed) {
+	before := "" // how the message before was handed
+	for _, seq := range seqs {
+		by := f.unsettled[seq].handedBy
+		switch {
+		case by == "":
+		case by == before:
+			all[len(all)-1].Upto = seq
+		default:
+			all = append(all, store.Handed{From: seq, Upto: seq, By: by})
+		}
+		before = by
+	}
+	return all
 }
 
 // record stores settlements, and goes on with what had no room before.

@@ -117,3 +117,59 @@ func TestWhatWasSaidDuringACutIsNotLostToASibling(t *testing.T) {
 	back.wantPush("meanwhile")
 	back.wantQuiet()
 }
+
+// The same after the broker itself was away, and in a mesh in which nothing had been
+// said before.
+func TestWhatWasSaidBeforeOneIsBackIsNotLostToASibling(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	session, other := identity.NewKey(), identity.NewKey()
+	cut := h.dial(bob, peer.Options{Session: session})
+	stays := h.dial(bob, peer.Options{Session: other})
+	cut.say(ann.id.Key.Public(), "not in a topic")
+	cut.Close()
+	eventually(t, "the presence is leased", func() bool { return len(h.connsOf(bob.MemberID)) == 1 })
+	acked := func(ann, stays *guest, text string) {
+		t.Helper()
+		id := ann.say("#general", text)
+		stays.wantPush(text)
+		eventually(t, "it is acked", func() bool { return ann.status(id).Delivered })
+	}
+	acked(ann, stays, "the first ever")
+	back := h.dial(bob, peer.Options{Session: session})
+	back.wantPush("the first ever")
+	back.wantQuiet()
+	h.restart()
+	ann = h.dial(ann.id, peer.Options{})
+	stays = h.dial(bob, peer.Options{Session: other})
+	acked(ann, stays, "while one is not back")
+	again := h.dial(bob, peer.Options{Session: session})
+	again.wantPush("while one is not back")
+	again.wantQuiet()
+}
+
+// Who comes back gets neither its own words nor what it had, whatever else waits.
+func TestComingBackRepeatsNothing(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	page := wire.Client{SessionID: "page", Capabilities: []string{wire.CapSiblings}}
+	cut := h.dial(bob, peer.Options{Client: page})
+	stays := h.dial(bob, peer.Options{})
+	for n := range 3 {
+		cut.say("#general", fmt.Sprint("mine ", n))
+		ann.say("#general", fmt.Sprint("for all ", n))
+		cut.wantPush(fmt.Sprint("for all ", n))
+		stays.wantPush(fmt.Sprint("for all ", n))
+	}
+	ann.say(bob.Key.Public(), "not acked")
+	for push := cut.next(); push.Topic != "" || push.Subtype != ""; push = cut.next() {
+	}
+	for _, c := range h.connsOf(bob.MemberID) {
+		c.wake()
+	}
+	cut.Close()
+	eventually(t, "the presence is leased", func() bool { return len(h.connsOf(bob.MemberID)) == 1 })
+	back := h.dial(bob, peer.Options{Client: page})
+	back.wantPush("not acked")
+	back.wantQuiet()
+}

@@ -133,8 +133,15 @@ type Settlement struct {
 	SessionKey string    // of the row
 	PushedAt   time.Time // of the row: when it was first handed to a connection
 	TopicID    string    // not "": everything up to Seq was delivered from this topic
-	HandedBy   string    // the newest of them was given to an agent, which heard of it so; "": not that one is known of
+	HandedBy   string    // of the row: an agent was given it, and heard of it so
+	Handed     []Handed  // of the topic's
 	Floor      int64     // of the topic: what is not newer was not pushed but left to history
+}
+
+// Handed is a stretch of a topic that an agent was given.
+type Handed struct {
+	From, Upto int64
+	By         string // how it came to hear of it
 }
 
 // Settle records deliveries to a member. It does not wait for the commit; done
@@ -173,15 +180,25 @@ func (tx *Tx) moveCursor(memberID string, s Settlement, now time.Time) error {
 			return err
 		}
 	}
-	if s.HandedBy != "" {
-		err := tx.exec(`UPDATE topic_member SET handed_seq = ?1, handed_by = ?2 WHERE topic_id = ?3 AND member_id = ?4 AND handed_seq < ?1`,
-			s.Seq, s.HandedBy, s.TopicID, memberID)
-		if err != nil {
+	for _, h := range s.Handed {
+		if err := tx.noteHanded(memberID, s.TopicID, h); err != nil {
 			return err
 		}
 	}
 	return tx.exec(`UPDATE topic_member SET delivered_seq = ?1, delivered_at = ?2 WHERE topic_id = ?3 AND member_id = ?4 AND delivered_seq < ?1`,
 		s.Seq, now.UnixMilli(), s.TopicID, memberID)
+}
+
+// noteHanded adds a stretch, to the one before it if nothing of the topic lies between.
+func (tx *Tx) noteHanded(memberID, topicID string, h Handed) error {
+	n, err := tx.execCount(`UPDATE topic_handed SET upto_seq = ?4 WHERE topic_id = ?1 AND member_id = ?2 AND handed_by = ?5
+		AND from_seq = (SELECT max(from_seq) FROM topic_handed WHERE topic_id = ?1 AND member_id = ?2 AND from_seq <= ?3) AND upto_seq < ?4
+		AND NOT EXISTS (SELECT 1 FROM message x WHERE x.topic_id = ?1 AND x.seq > upto_seq AND x.seq < ?3)`, topicID, memberID, h.From, h.Upto, h.By)
+	if err != nil || n > 0 {
+		return err
+	}
+	return tx.exec(`INSERT INTO topic_handed (topic_id, member_id, from_seq, upto_seq, handed_by) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT DO UPDATE SET upto_seq = max(upto_seq, excluded.upto_seq)`, topicID, memberID, h.From, h.Upto, h.By)
 }
 
 // Push is one handing of a message to a connection.

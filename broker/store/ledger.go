@@ -67,7 +67,8 @@ const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m
 const cursorCopies = `SELECT m.id, '', m.display_name, coalesce(m.pubkey, ''), NULL,
 		iif(tm.delivered_seq < ?1, NULL, coalesce(gap.at, tm.delivered_at)),
 		CASE WHEN tm.delivered_seq < ?1 THEN '' WHEN gap.at IS NOT NULL THEN 'expired' ELSE 'acked' END,
-		tm.read_seq >= ?1, iif(tm.handed_seq >= ?1 AND gap.at IS NULL, coalesce(tm.handed_by, ''), '')
+		tm.read_seq >= ?1, coalesce((SELECT handed_by FROM topic_handed th WHERE th.topic_id = tm.topic_id AND th.member_id = tm.member_id
+			AND th.from_seq <= ?1 AND th.upto_seq >= ?1 LIMIT 1), '')
 	FROM topic_member tm JOIN member m ON m.id = tm.member_id
 	LEFT JOIN topic_gap gap ON gap.topic_id = tm.topic_id AND gap.member_id = tm.member_id AND gap.after_seq < ?1 AND gap.upto_seq >= ?1
 	WHERE tm.topic_id = ?2 AND tm.member_id <> ?3 AND tm.since_seq < ?1 AND coalesce(m.revoked_at > ?4, true)
