@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
@@ -25,8 +26,7 @@ import (
 const (
 	hookTime   = 2 * time.Second  // a hook must not hold up an agent
 	hookRepeat = 20 * time.Second // how often "working" is said again while an agent works
-	hookForget = time.Hour        // an agent that did not say anything for so long has ended
-	maxEvent   = 1 << 20          // bytes of an event that are read
+	maxEvent   = 16 << 20         // bytes of an event that are read; it may hold what the agent wrote
 
 	desksFolder = "agents" // below that of the identities: see wake.Desk
 )
@@ -93,26 +93,63 @@ func blocked(decision string) func(string) any {
 
 // hookEvent is what a client says on standard input.
 type hookEvent struct {
-	Name         string   `json:"hook_event_name"`
-	Session      string   `json:"session_id"`
-	Conversation string   `json:"conversation_id"` // Cursor's word for it
-	CWD          string   `json:"cwd"`
-	Roots        []string `json:"workspace_roots"` // Cursor's
-	AgentID      string   `json:"agent_id"`        // of a subagent
-	Cursor       string   `json:"cursor_version"`  // Cursor calls Claude's hooks as well
-	Status       string   `json:"status"`          // of Cursor's stop: completed, aborted or error
+	Name    string
+	Session string
+	CWD     string
+	AgentID string // of a subagent
+	Cursor  bool   // Cursor calls Claude's hooks as well
+	Status  string // of Cursor's stop: completed, aborted or error
+}
+
+// readEvent reads standard input, not for longer than ctx. Fields of another kind than
+// they were are as if they were not there: clients change.
+func (a *app) readEvent(ctx context.Context) (hookEvent, error) {
+	type input struct {
+		text []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() { // it may never end; the process does
+		text, err := io.ReadAll(io.LimitReader(a.in, maxEvent))
+		read <- input{text, err}
+	}()
+	var fields map[string]any
+	select {
+	case <-ctx.Done():
+		return hookEvent{}, ctx.Err()
+	case in := <-read:
+		if err := cmp.Or(in.err, json.Unmarshal(in.text, &fields)); err != nil {
+			return hookEvent{}, err
+		}
+	}
+	word := func(names ...string) string {
+		for _, name := range names {
+			if text, ok := fields[name].(string); ok && text != "" {
+				return text
+			}
+		}
+		return ""
+	}
+	_, cursor := fields["cursor_version"]
+	event := hookEvent{
+		Name: word("hook_event_name"), Session: word("session_id", "conversation_id"), CWD: word("cwd"),
+		AgentID: word("agent_id"), Cursor: cursor, Status: word("status"),
+	}
+	if roots, ok := fields["workspace_roots"].([]any); ok && len(roots) > 0 {
+		if root, ok := roots[0].(string); ok {
+			event.CWD = root
+		}
+	}
+	return event, nil
 }
 
 // agent is who the event is about.
 func (e hookEvent) agent(client string) wake.Agent {
 	folder := or(e.CWD, os.Getenv("CURSOR_PROJECT_DIR"))
-	if len(e.Roots) > 0 {
-		folder = e.Roots[0]
-	}
 	if client == "claude" {
 		folder = or(os.Getenv("CLAUDE_PROJECT_DIR"), folder) // where the agent was started, wherever it went
 	}
-	return wake.Agent{Client: client, Session: or(e.Session, e.Conversation), Folder: folder}
+	return wake.Agent{Client: client, Session: e.Session, Folder: folder}
 }
 
 // hook makes of an event what there is to be made. Whatever goes wrong, the agent
@@ -121,25 +158,26 @@ func (a *app) hook(ctx context.Context, name string, f *clientFlags) {
 	client := hookClients[name]
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
-	text, err := io.ReadAll(io.LimitReader(a.in, maxEvent))
-	var event hookEvent
-	if err != nil || json.Unmarshal(text, &event) != nil {
+	event, err := a.readEvent(ctx)
+	if err != nil {
 		return
 	}
 	status := client.events[event.Name]
-	if status == "" || event.AgentID != "" || name != "cursor" && event.Cursor != "" {
+	if status == "" || event.AgentID != "" || name != "cursor" && event.Cursor {
 		return
 	}
 	answer, speaks := client.silent[event.Name]
 	agent := event.agent(name)
 	folder, err := f.folder()
-	if err == nil {
-		if note := takeNote(folder, agent, event, client); note != "" {
-			status, answer, speaks = "", client.goOn(note), true // it works on
-		}
+	if err != nil {
+		return
 	}
-	if speaks {
-		_ = printJSON(a.out, answer)
+	desk := wake.FindDesk(filepath.Join(folder, desksFolder), agent)
+	if note := takeNote(desk, event, client); note != "" {
+		status, answer, speaks = "", client.goOn(note), true // it works on
+	}
+	if speaks && printJSON(a.out, answer) != nil && desk != nil && status == "" {
+		desk.PutBack()
 	}
 	if o, err := f.options(); err == nil && status != "" && isHere(o.Identity) && isNews(folder, agent, status) {
 		report(ctx, o, agent, status)
@@ -149,8 +187,7 @@ func (a *app) hook(ctx context.Context, name string, f *clientFlags) {
 // takeNote returns what an agent is to be told that ends its turn by itself, "" for
 // nothing. Each note is told once, and the limits of waking stand before it: so it is
 // also told to an agent that a hook has kept from ending just now.
-func takeNote(folder string, agent wake.Agent, event hookEvent, client hookClient) string {
-	desk := wake.FindDesk(filepath.Join(folder, desksFolder), agent)
+func takeNote(desk *wake.Desk, event hookEvent, client hookClient) string {
 	if desk == nil || event.Name != client.ends || event.Status == "aborted" || event.Status == "error" {
 		return ""
 	}
@@ -169,20 +206,10 @@ func isNews(folder string, agent wake.Agent, status string) bool {
 	if info, err := os.Stat(said); err == nil && time.Since(info.ModTime()) < hookRepeat {
 		return false
 	}
-	forget(filepath.Dir(said))
+	wake.Sweep(filepath.Dir(said))
 	_ = os.MkdirAll(filepath.Dir(said), 0o700)
 	_ = os.WriteFile(said, nil, 0o600)
 	return true
-}
-
-// forget clears away what agents left behind that did not say that they end.
-func forget(folder string) {
-	old, _ := filepath.Glob(filepath.Join(folder, "*.working"))
-	for _, path := range old {
-		if info, err := os.Stat(path); err == nil && time.Since(info.ModTime()) > hookForget {
-			_ = os.Remove(path)
-		}
-	}
 }
 
 func report(ctx context.Context, o peer.Options, agent wake.Agent, status string) {

@@ -65,6 +65,7 @@ func (a *app) newSetup(f *setupFlags, asJSON bool) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	system.Own, _ = os.Executable()
 	s := &setup{a: a, out: a.out, flags: f, system: system, done: []setupResult{}}
 	if asJSON {
 		s.out = a.err

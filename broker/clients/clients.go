@@ -23,6 +23,8 @@ type System struct {
 	LookPath func(string) (string, error)                                           // where a program is
 	Run      func(ctx context.Context, name string, args ...string) (string, error) // what it printed
 
+	Own string // path of this program, by which its own entries are known
+
 	kept map[string]bool // files whose content from before this run is kept beside them
 }
 

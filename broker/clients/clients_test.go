@@ -374,12 +374,13 @@ func TestAPersonsOwnLinesStay(t *testing.T) {
 	}
 	// Of a group of hooks only our handler goes, and only what is ours.
 	settings := filepath.Join(s.Home, ".claude", "settings.json")
-	mixed := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}, {"type": "command", "command": "/x/mb hook claude"}]}, {"hooks": [{"type": "command", "command": "/home/x/meshbox-fork/other hook claude-x"}]}]}}`
+	s.Own = "/x/mb"
+	mixed := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}, {"type": "command", "command": "rtk hook claude"}, {"type": "command", "command": "/x/mb hook claude"}]}, {"hooks": [{"type": "command", "command": "/home/x/meshbox-fork/other hook claude-x"}]}]}}`
 	if err := errors.Join(os.MkdirAll(filepath.Dir(settings), 0o755), os.WriteFile(settings, []byte(mixed), 0o600)); err != nil {
 		t.Fatal(err)
 	}
 	apply(t, s, s.RemoveHooks("claude"))
-	if left := string(wantFile(t, settings)); !strings.Contains(left, "say done") || !strings.Contains(left, "hook claude-x") || strings.Contains(left, "/x/mb") {
+	if left := string(wantFile(t, settings)); !strings.Contains(left, "say done") || !strings.Contains(left, "rtk hook claude") || !strings.Contains(left, "hook claude-x") || strings.Contains(left, "/x/mb") {
 		t.Errorf("removing hooks leaves %s", left)
 	}
 }
@@ -477,15 +478,23 @@ func TestCodexHooksStayInOnePlace(t *testing.T) {
 	} {
 		s := machine(t)
 		place(t, s, "codex", []byte(config))
-		if c := s.AddHooks("codex", "/opt/meshbox"+HookArgs("codex")); (c.Problem != nil) != refused || c.Snippet == "" {
+		c := s.AddHooks("codex", "/opt/meshbox"+HookArgs("codex"))
+		if (c.Problem != nil) != refused || c.Snippet == "" {
 			t.Errorf("%q: %v", config, c.Problem)
+		}
+		if !refused {
+			continue
+		}
+		place(t, s, "codex", []byte(config+c.Snippet)) // as one is told
+		if c := s.AddHooks("codex", "/opt/meshbox"+HookArgs("codex")); !c.IsNothing() {
+			t.Errorf("after doing as told: %+v", c)
 		}
 	}
 }
 
 func TestHowAgentsHearOfMessages(t *testing.T) {
 	s := machine(t)
-	said := map[string]string{"claude --version": "2.1.330 (Claude Code)", "codex queue": "Usage: codex queue"}
+	said := map[string]string{"claude --version": "2.1.330 (Claude Code)", "codex queue": "Usage: codex queue --thread ID"}
 	s.Run = func(_ context.Context, name string, args ...string) (string, error) {
 		output, ok := said[name+" "+args[0]]
 		if !ok {
@@ -509,7 +518,73 @@ func TestHowAgentsHearOfMessages(t *testing.T) {
 	wants("codex", wake.Woken)
 	wants("gemini", wake.AtTurnEnd)
 	said["claude --version"] = "2.1.99 (Claude Code)"
-	delete(said, "codex queue")
+	said["codex queue"] = "Usage: codex [PROMPT]"
 	wants("claude", wake.AtTurnEnd)
 	wants("codex", wake.AtTurnEnd)
+	// Hooks that are turned off tell nothing.
+	for client, off := range map[string]string{"claude": `"disableAllHooks": true, `, "gemini": `"hooksConfig": {"enabled": false}, `} {
+		path := allHooks[client].path(s)
+		text := string(wantFile(t, path))
+		if err := os.WriteFile(path, []byte("{"+off+strings.TrimPrefix(text, "{")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wants(client, wake.NextToolCall)
+	}
+}
+
+// Hooks of a binary in a strange place are known again, others have theirs.
+func TestWhoseHooksTheyAre(t *testing.T) {
+	s := &System{Own: "/opt/mb"}
+	for command, ours := range map[string]bool{
+		"meshbox hook claude": true, `'/home/o'\''brien/meshbox' hook cursor --config '/home/o'\''brien/x y'`: true,
+		`'C:\Program Files\meshbox.exe' hook codex`: true, "/opt/mb hook gemini --config /x": true, "/opt/meshbox-v2 hook codex": true,
+		"rtk hook claude": false, "claudemesh hook claude": false, "meshbox hook emacs": false, "meshbox mcp": false, "meshbox hook claude | tee x": false,
+		"meshbox hook claude --config": false, "'meshbox hook claude": false, "": false,
+	} {
+		if got := s.isOurs(command); got != ours {
+			t.Errorf("%q is ours: %t", command, got)
+		}
+	}
+}
+
+// A person's comments stay, hooks keep their place, and what a comment stands at is
+// known again.
+func TestHooksLeaveCommentsAndPlaces(t *testing.T) {
+	s := machine(t)
+	path := allHooks["cursor"].path(s)
+	before := "{\"version\": 1, \"hooks\": {\"stop\": [\n  // mine\n  {\"command\": \"say done\"}, // theirs\n]}}\n"
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(before), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, s.AddHooks("cursor", "/opt/meshbox hook cursor"))
+	text := strings.Replace(string(wantFile(t, path)), `{"command": "say done"}`, `{"command": "say done"}, {"command": "say last"}`, 1)
+	text = strings.ReplaceAll(text, `"command": "/opt/meshbox`, "// KEEP ME\n\"command\": \"/opt/meshbox")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for range 2 {
+		apply(t, s, s.AddHooks("cursor", "/new/meshbox hook cursor --config /x"))
+	}
+	text = string(wantFile(t, path))
+	if strings.Count(text, "meshbox hook cursor") != len(allHooks["cursor"].events) || strings.Contains(text, "/opt/") {
+		t.Errorf("the hooks are\n%s", text)
+	}
+	apply(t, s, s.RemoveHooks("cursor"))
+	text = string(wantFile(t, path))
+	if !strings.Contains(text, "// mine") || !strings.Contains(text, "// theirs") || strings.Contains(text, "meshbox") {
+		t.Errorf("left is\n%s", text)
+	}
+	// Codex knows by their place which hooks are trusted.
+	path = allHooks["codex"].path(s)
+	first := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "/opt/meshbox hook codex"}]}, {"hooks": [{"type": "command", "command": "say done"}]}]}}`
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(first), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	apply(t, s, s.AddHooks("codex", "/new/meshbox hook codex"))
+	var config struct {
+		Hooks map[string][]struct{ Hooks []struct{ Command string } }
+	}
+	if err := json.Unmarshal(wantFile(t, path), &config); err != nil || config.Hooks["Stop"][0].Hooks[0].Command != "/new/meshbox hook codex" || config.Hooks["Stop"][1].Hooks[0].Command != "say done" {
+		t.Errorf("%v, %+v", err, config)
+	}
 }

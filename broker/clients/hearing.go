@@ -4,7 +4,12 @@ import (
 	"context"
 	"fmt"
 	"regexp"
+	"runtime"
+	"slices"
 	"strconv"
+	"strings"
+
+	"github.com/tailscale/hujson"
 
 	"meshbox/broker/wake"
 )
@@ -26,20 +31,26 @@ func (s *System) Hearing(ctx context.Context, name string) (Hearing, error) {
 	}
 	switch name {
 	case "claude":
+		if runtime.GOOS == "windows" {
+			break // its inbox is a named pipe there
+		}
 		if version := s.version(ctx, "claude"); version != "" && !older(version, inboxSince) {
 			return Hearing{wake.Woken, "Claude Code " + version + " has an inbox for each session"}, nil
 		}
 	case "codex":
 		if program, err := s.LookPath("codex"); err == nil {
-			if _, err := s.Run(ctx, program, "queue", "--help"); err == nil {
+			if help, err := s.Run(ctx, program, "queue", "--help"); err == nil && strings.Contains(help, "--thread") {
 				return Hearing{wake.Woken, "by codex queue, once it has used one of the tools"}, nil
 			}
 		}
 	}
 	h := allHooks[name]
 	d, err := s.readHooks(h)
-	if err != nil || !h.calls(d) {
+	switch {
+	case err != nil || !s.calls(h, d):
 		return Hearing{wake.NextToolCall, "no hook tells it earlier"}, nil
+	case h.areOff(d):
+		return Hearing{wake.NextToolCall, "hooks are turned off in " + h.path(s)}, nil
 	}
 	return Hearing{wake.AtTurnEnd, "by the hooks, once they are trusted"}, nil
 }
@@ -81,17 +92,20 @@ func (s *System) readHooks(h hooks) (*document, error) {
 }
 
 // calls reports whether all events call us, by whatever command.
-func (h hooks) calls(d *document) bool {
+func (s *System) calls(h hooks, d *document) bool {
 	for _, event := range h.events {
-		found := false
-		for _, element := range list(d.get("hooks", event)) {
-			for _, handler := range h.handlers(element) {
-				found = found || isOurs(commandOf(handler))
-			}
-		}
-		if !found {
+		if !slices.ContainsFunc(list(d.get("hooks", event)), func(element hujson.Value) bool { return s.callsUs(h, element) }) {
 			return false
 		}
 	}
 	return true
+}
+
+// areOff reports whether the client calls no hooks at all.
+func (h hooks) areOff(d *document) bool {
+	if h.off[0] == "" {
+		return false
+	}
+	value := d.get(strings.Split(h.off[0], "/")...)
+	return value != nil && strings.TrimSpace(string(value.Pack())) == h.off[1]
 }

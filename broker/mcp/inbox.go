@@ -70,19 +70,31 @@ func (b *inbox) add(c *peer.Conn, push *wire.Push, isForMe func(*letter) bool) b
 	l.text, l.err = c.Text(push)
 	l.forMe = isForMe(l)
 	b.unread = append(b.unread, l)
+	b.ring()
+	return true
+}
+
+// ring says that something is to be looked at. It does not block.
+func (b *inbox) ring() {
 	select {
 	case b.arrive <- struct{}{}:
 	default:
 	}
-	return true
 }
 
-// handed reports whether a message was handed over: its ack may have got lost with
-// the connection, and the broker pushes it again.
-func (b *inbox) handed(messageID string) bool {
+// handed reports whether a message was handed over, and how the agent had heard of it:
+// its ack may have got lost with the connection, and the broker pushes it again.
+func (b *inbox) handed(messageID string) (by wake.Tier, handed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.known[messageID] && !slices.ContainsFunc(b.unread, func(l *letter) bool { return l.push.MessageID == messageID })
+	is := func(l *letter) bool { return l.push.MessageID == messageID }
+	if !b.known[messageID] || slices.ContainsFunc(b.unread, is) {
+		return "", false
+	}
+	if at := slices.IndexFunc(b.recent, is); at >= 0 {
+		return b.recent[at].handedBy, true
+	}
+	return wake.NextToolCall, true
 }
 
 // unannounced returns those that wait and are to be announced, each once.
@@ -182,10 +194,14 @@ func (b *inbox) find(prefix string) *letter {
 // minIDPrefix is how much of a message's id names it: ids of one hour begin alike.
 const minIDPrefix = 8
 
-// putBack undoes a take: the agent was not given them after all.
+// putBack undoes a take: the agent was not given them after all, and is told anew.
 func (b *inbox) putBack(letters []*letter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, l := range letters {
+		l.announced = false
+	}
+	b.ring()
 	b.unread = slices.Concat(letters, b.unread)
 	b.recent = b.recent[:len(b.recent)-min(len(b.recent), len(letters))]
 }

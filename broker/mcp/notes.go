@@ -1,6 +1,7 @@
 package mcp
 
 import (
+	"slices"
 	"strings"
 	"sync"
 
@@ -13,7 +14,7 @@ type notes struct {
 	mu    sync.Mutex
 	desk  *wake.Desk // nil: there is none
 	agent wake.Agent
-	told  []*letter // by the note that waits, or was taken since one looked
+	told  []*letter // by the latest note, unless it is known that it was taken
 }
 
 // open makes a desk for an agent, if its client is one that has hooks.
@@ -50,57 +51,65 @@ func (n *notes) belongsTo(session string) {
 	_ = n.desk.Belongs(n.agent) // else its folder tells whose it is
 }
 
-// areTaken reports whether a hook comes by that takes notes, and whether one could
-// come yet.
-func (n *notes) areTaken() (taken, perhaps bool) {
+// areTaken reports whether a hook comes by that takes notes.
+func (n *notes) areTaken() bool {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if n.desk == nil {
-		return false, false
-	}
-	taken = n.desk.IsHooked()
-	return taken, !taken
+	return n.desk != nil && n.desk.IsHooked()
+}
+
+// canBeLeft reports whether there is a desk, which a hook may come by.
+func (n *notes) canBeLeft() bool {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return n.desk != nil
 }
 
 // leave tells of letters at the end of the turn.
 func (n *notes) leave(b *inbox, letters []*letter) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	if !n.desk.Waits() {
-		b.hear(n.told, wake.AtTurnEnd)
-		n.told = nil
-	}
+	n.noteTaken(b)
 	if letters = b.waiting(letters); len(letters) == 0 {
 		return nil // the agent has looked meanwhile
 	}
+	all := slices.Concat(n.told, letters)
+	if err := n.desk.Leave(announcement(all)); err != nil {
+		return err
+	}
+	n.noteTaken(b) // a hook was here in this moment, and took the note before
 	n.told = append(n.told, letters...)
-	return n.desk.Leave(announcement(n.told))
+	return nil
 }
 
-// take hands over letters. A note that waits is no news then, and those letters are
-// marked that a hook has told of.
+// noteTaken marks those letters that a hook has told of. mu is held.
+func (n *notes) noteTaken(b *inbox) {
+	if len(n.told) > 0 && n.desk.WasTaken() {
+		b.hear(n.told, wake.AtTurnEnd)
+		n.told = nil
+	}
+}
+
+// take hands over letters. A note that waits is no news then.
 func (n *notes) take(b *inbox) (handed []*letter, left int) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	switch {
-	case len(n.told) == 0:
-	case n.desk.Waits():
+	if len(n.told) > 0 {
+		n.noteTaken(b)
 		n.desk.Withdraw()
-	default:
-		b.hear(n.told, wake.AtTurnEnd)
+		n.told = nil
 	}
-	n.told = nil
 	return b.take()
 }
 
-// clients are those that are known by how they call themselves: claude-code,
-// codex-mcp-client, gemini-cli-mcp-client, cursor-vscode.
-var clients = []string{claudeClient, codexClient, "gemini", "cursor"}
+// clients are those that are known, by how the names begin that they give themselves:
+// claude-code, codex-mcp-client, gemini-cli-mcp-client, cursor-vscode.
+var clients = map[string]string{"claude-code": claudeClient, "codex": codexClient, "gemini": "gemini", "cursor": "cursor"}
 
 // clientOf is which of the known clients calls itself so, "" for none.
 func clientOf(name string) string {
-	for _, client := range clients {
-		if strings.HasPrefix(strings.ToLower(name), client) {
+	for prefix, client := range clients {
+		if strings.HasPrefix(strings.ToLower(name), prefix) {
 			return client
 		}
 	}

@@ -75,6 +75,7 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 	s := newSession(cfg)
 	ctx, cancel := context.WithCancel(ctx)
 	var stay sync.WaitGroup
+	defer s.notes.close()
 	defer stay.Wait()
 	defer cancel()
 	var once sync.Once
@@ -86,7 +87,6 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 			stay.Go(func() { s.ring(ctx) })
 		})
 	})
-	defer s.notes.close()
 	err := server.Run(ctx, line)
 	if ctx.Err() != nil {
 		return nil
@@ -160,8 +160,11 @@ func (s *session) receive(ctx context.Context, c *peer.Conn) error {
 			if push.Subtype == "system" {
 				continue
 			}
-			if !s.inbox.add(c, push, s.isForMe) && s.inbox.handed(push.MessageID) {
-				_ = c.AckHanded(ctx, push, string(wake.NextToolCall)) // if it fails, the connection has ended
+			if s.inbox.add(c, push, s.isForMe) {
+				continue
+			}
+			if by, handed := s.inbox.handed(push.MessageID); handed {
+				_ = c.AckHanded(ctx, push, string(by)) // if it fails, the connection has ended
 			}
 		}
 	}

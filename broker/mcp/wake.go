@@ -52,9 +52,10 @@ func (s *session) wakes(l *letter) bool {
 
 // ring tells the agent of what comes, until ctx ends.
 func (s *session) ring(ctx context.Context) {
+	waits := false // somebody may yet come who tells
 	for {
 		var look <-chan time.Time
-		if taken, perhaps := s.notes.areTaken(); perhaps && !taken {
+		if waits {
 			look = time.After(hookLook)
 		}
 		select {
@@ -66,7 +67,10 @@ func (s *session) ring(ctx context.Context) {
 			}
 		case <-look: // for what came before the first hook
 		}
-		if s.announce(ctx, s.inbox.unannounced(s.wakes)) && !pause(ctx, s.alarm.limits.Pause) {
+		letters := s.inbox.unannounced(s.wakes)
+		told := s.announce(ctx, letters)
+		waits = !told && len(letters) > 0 && s.notes.canBeLeft()
+		if told && !pause(ctx, s.alarm.limits.Pause) {
 			return
 		}
 	}
@@ -108,7 +112,7 @@ func (s *session) announce(ctx context.Context, letters []*letter) bool {
 		s.mu.Unlock()
 	}
 	s.channel(ctx, let)
-	if taken, _ := s.notes.areTaken(); taken {
+	if s.notes.areTaken() {
 		err := s.notes.leave(s.inbox, let)
 		if err == nil {
 			return true
@@ -203,7 +207,7 @@ func (s *session) currentWay() wake.Way {
 	if way.Tier == wake.Woken || s.alarm.limits.Pair == 0 {
 		return way
 	}
-	if taken, _ := s.notes.areTaken(); taken {
+	if s.notes.areTaken() {
 		return wake.Way{Tier: wake.AtTurnEnd, By: "a hook of its client"}
 	}
 	return way
