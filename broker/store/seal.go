@@ -208,13 +208,14 @@ func (tx *Tx) dropSeal(topicID, memberID string) error {
 		WHERE s.topic_id = ?1 AND s.member_id <> ?2 AND m.revoked_at IS NULL)`, topicID, memberID)
 }
 
-// EncryptedTopicsOf returns the ids of the encrypted topics a member is in.
-func (db *DB) EncryptedTopicsOf(ctx context.Context, memberID string) (ids []string, err error) {
+// EncryptedTopicsOf returns the encrypted topics that a member is in, revoked or
+// not.
+func (db *DB) EncryptedTopicsOf(ctx context.Context, meshID, memberID string) (all []Topic, err error) {
 	err = db.rows(ctx, func(rows *sql.Rows) error {
-		var id string
-		err := rows.Scan(&id)
-		ids = append(ids, id)
+		t, _, err := scanTopic(meshID, rows.Scan)
+		all = append(all, t)
 		return err
-	}, `SELECT t.id FROM topic_member tm JOIN topic t ON t.id = tm.topic_id WHERE tm.member_id = ? AND t.sealer_pubkey IS NOT NULL`, memberID)
-	return ids, err
+	}, `SELECT `+topicColumns+`, tm.role FROM topic t JOIN topic_member tm ON tm.topic_id = t.id
+		WHERE t.mesh_id = ? AND tm.member_id = ? AND t.sealer_pubkey IS NOT NULL`, meshID, memberID)
+	return all, err
 }
