@@ -115,7 +115,7 @@ func (s *session) post(ctx context.Context, c *peer.Conn, target, text, replyTo 
 	if replyTo != "" && !strings.HasPrefix(target, "#") {
 		return "", errors.New("only messages of a topic can be answered with reply_to; nothing was sent")
 	}
-	m, err := c.Compose(target, text)
+	m, err := c.Compose(ctx, target, text)
 	if err != nil {
 		return "", err
 	}
