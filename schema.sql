@@ -129,7 +129,7 @@ CREATE TABLE topic (
 CREATE TABLE topic_seal (
   topic_id      TEXT NOT NULL REFERENCES topic (id),
   member_id     TEXT NOT NULL REFERENCES member (id), -- who can open it
-  sealed_by     TEXT NOT NULL REFERENCES member (id),
+  sealed_by     TEXT REFERENCES member (id),        -- whose key it names as its sealer's; NULL: none that is known here
   encrypted_key TEXT NOT NULL,                      -- base64: 32 bytes of the sealer's X25519 key, 48 of a box
   nonce         TEXT NOT NULL,                      -- base64, of the box
   created_at    INTEGER NOT NULL,

@@ -24,6 +24,9 @@
 // stream (reststream.go, streams.go) is rung after the commit, too, and reads the
 // store from its cursor.
 //
+// Of encrypted topics the broker keeps what members sealed for members (seals.go,
+// restseals.go), and can read nothing.
+//
 // What everyone has got is deleted after a while (prune.go), unless it is history.
 //
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go),

@@ -68,8 +68,14 @@ func checkOwn(own wire.OwnSeal) error {
 
 // sealing is what p does to a topic, by an API key if keyID names one.
 func sealing(p *presence, keyID, topic, encryptedKey, nonce string) store.Sealing {
-	return store.Sealing{MeshID: p.meshID, By: p.member.ID, APIKeyID: keyID, TopicRef: topic,
-		Seal: store.Seal{EncryptedKey: encryptedKey, Nonce: nonce, At: time.Now()}}
+	return store.Sealing{MeshID: p.meshID, By: p.member.ID, APIKeyID: keyID, TopicRef: topic, Seal: sealOf(p, encryptedKey, nonce, time.Now())}
+}
+
+// sealOf is a copy that p brought. The protocol leaves open which key it is sealed with;
+// ours is always the member's, and by that a recipient knows who sealed it.
+func sealOf(p *presence, encryptedKey, nonce string, now time.Time) store.Seal {
+	named, err := identity.SealerOf(encryptedKey, nonce)
+	return store.Seal{EncryptedKey: encryptedKey, Nonce: nonce, At: now, Proven: err == nil && identity.IsSealerKey(named, p.member.PubKey)}
 }
 
 // keyFor answers topic_key.

@@ -205,6 +205,31 @@ func TestAKeyOfAStrangerIsNotUsed(t *testing.T) {
 	ann.wantPush("safe")
 }
 
+// Another client may have sealed with a key that is not its member's. Ours does not use
+// that, and another member mends it.
+func TestACopyOfAnotherKindIsMended(t *testing.T) {
+	h := newHouse(t)
+	ann, bob, cat := h.arrive("ann"), h.arrive("bob"), h.arrive("cat")
+	ann.makes("plans", wire.VisibilityPrivate, bob)
+	encrypted, nonce, err := identity.NewKey().SealTopicKey(bob.Key(), identity.NewTopicKey())
+	if err != nil {
+		t.Fatal(err)
+	}
+	ask[*wire.TopicSealResponse](ann, &wire.TopicSeal{Topic: "plans", MemberID: bob.id.MemberID, EncryptedKey: encrypted, Nonce: nonce})
+	if err := bob.FetchKey(t.Context(), "plans"); !errors.Is(err, peer.ErrForeignTopicKey) {
+		t.Errorf("bob uses it: %v", err)
+	}
+	if sealed, err := ann.SealPending(t.Context(), "plans"); sealed != 1 || err != nil {
+		t.Errorf("sealed for %d, %v", sealed, err)
+	}
+	if err := bob.FetchKey(t.Context(), "plans"); err != nil {
+		t.Error(err)
+	}
+	if _, err := cat.SealPending(t.Context(), "plans"); err != nil { // not hers to see
+		t.Error(err)
+	}
+}
+
 // A topic that is encrypted while somebody writes to it gets nothing readable.
 func TestATopicBecomesEncrypted(t *testing.T) {
 	h := newHouse(t)

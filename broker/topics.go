@@ -59,7 +59,7 @@ func (r request) createTopic(t store.Topic, m *wire.TopicCreate) (topic store.To
 		return t, false, err
 	}
 	t.SealerKey = m.EncryptedKeyPubkey
-	return r.b.db.CreateEncryptedTopic(t, by, store.Seal{EncryptedKey: m.EncryptedKey, Nonce: m.Nonce, At: t.CreatedAt})
+	return r.b.db.CreateEncryptedTopic(t, by, sealOf(r.presence, m.EncryptedKey, m.Nonce, t.CreatedAt))
 }
 
 func (r request) topicList() {

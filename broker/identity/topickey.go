@@ -160,6 +160,12 @@ func (k Key) SealerKey() string {
 	return hex.EncodeToString(k.montgomeryOwn())
 }
 
+// IsSealerKey reports whether an X25519 key (64 hex) is that of an Ed25519 key (64 hex).
+func IsSealerKey(x25519Hex, pubHex string) bool {
+	converted, err := montgomeryPublic(pubHex)
+	return err == nil && hex.EncodeToString(converted[:]) == x25519Hex
+}
+
 // montgomeryOwn returns k's X25519 public key.
 func (k Key) montgomeryOwn() []byte {
 	public, err := curve25519.X25519(k.montgomerySecret()[:], curve25519.Basepoint)

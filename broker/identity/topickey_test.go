@@ -94,6 +94,9 @@ func TestTopicKeySealVectors(t *testing.T) {
 		if got := key(c.Sealer).SealerKey(); got != said.SealerKey {
 			t.Errorf("%s: sealer key %s, want %s", c.Name, got, said.SealerKey)
 		}
+		if !IsSealerKey(said.SealerKey, key(c.Sealer).Public()) || IsSealerKey(said.SealerKey, key(mallory).Public()) || IsSealerKey("", "") {
+			t.Errorf("%s: it is not known whose key %s is", c.Name, said.SealerKey)
+		}
 		everybody := []string{key(bob).Public(), key(alice).Public(), key(mallory).Public()}
 		topic, sealer, err := key(c.Recipient).OpenTopicKey(said.EncryptedKey, c.Nonce, everybody...)
 		if err != nil || hex.EncodeToString(topic.secret()[:]) != c.TopicKey || sealer != key(c.Sealer).Public() {

@@ -16,6 +16,10 @@ type Seal struct {
 	EncryptedKey string // base64
 	Nonce        string // base64
 	At           time.Time
+
+	// Proven says that the sealer named in EncryptedKey is the member that brought it.
+	// Otherwise it is a key that the store does not know.
+	Proven bool
 }
 
 // Sealing is a member giving the key of a topic to somebody, maybe to itself.
@@ -30,7 +34,7 @@ type Sealing struct {
 // vouched is the condition under which a copy s counts: its member made it itself, or
 // who made it is in the topic and not revoked. Others may be nobody that the member
 // knows, so that clients do not use such a copy.
-const vouched = `(s.sealed_by = s.member_id OR EXISTS (SELECT 1 FROM topic_member v JOIN member vm ON vm.id = v.member_id
+const vouched = `(coalesce(s.sealed_by = s.member_id, false) OR EXISTS (SELECT 1 FROM topic_member v JOIN member vm ON vm.id = v.member_id
 	WHERE v.topic_id = s.topic_id AND v.member_id = s.sealed_by AND vm.revoked_at IS NULL))`
 
 // CreateEncryptedTopic is CreateTopic of a topic with a SealerKey; own is the copy
@@ -134,9 +138,10 @@ func (db *DB) PendingSeals(ctx context.Context, meshID, memberID, ref string, li
 	return t, pending, err
 }
 
-// SealTopic keeps a copy of a topic's key for a member. A copy that counts stays:
-// several members may answer the same need, and nobody replaces the copy of another
-// one by a worse. One's own anybody may replace. It returns since when the member
+// SealTopic keeps a copy of a topic's key for a member. A copy that counts stays, and so
+// does one that does not, unless the new one counts: several members may answer the same
+// need, and nobody replaces the copy of another one by a worse. One's own anybody may
+// replace. It returns since when the member
 // has its copy, and whether that is this one. Errors: ErrNotFound, ErrUnencrypted,
 // ErrForbidden if s.By is not in the topic, ErrNotSealed if it cannot have the key
 // itself, ErrNoMember if the recipient is not in the topic.
@@ -186,7 +191,7 @@ func (tx *Tx) canSeal(topicID, by, recipient string) error {
 func (tx *Tx) sealOnce(topicID, recipient string, s Sealing) (since time.Time, fresh bool, err error) {
 	if recipient != s.By {
 		var created int64
-		err := tx.row(&created, `SELECT s.created_at FROM topic_seal s WHERE s.topic_id = ? AND s.member_id = ? AND `+vouched, topicID, recipient)
+		err := tx.row(&created, `SELECT s.created_at FROM topic_seal s WHERE s.topic_id = ? AND s.member_id = ? AND (NOT ? OR `+vouched+`)`, topicID, recipient, s.Proven)
 		if !errors.Is(err, ErrNotFound) {
 			return time.UnixMilli(created), false, err
 		}
@@ -195,9 +200,12 @@ func (tx *Tx) sealOnce(topicID, recipient string, s Sealing) (since time.Time, f
 }
 
 func (tx *Tx) putSeal(topicID, memberID, by string, s Seal) error {
+	if !s.Proven {
+		by = ""
+	}
 	return tx.exec(`INSERT INTO topic_seal (topic_id, member_id, sealed_by, encrypted_key, nonce, created_at) VALUES (?, ?, ?, ?, ?, ?)
 		ON CONFLICT (topic_id, member_id) DO UPDATE SET sealed_by = excluded.sealed_by, encrypted_key = excluded.encrypted_key,
-			nonce = excluded.nonce, created_at = excluded.created_at`, topicID, memberID, by, s.EncryptedKey, s.Nonce, s.At.UnixMilli())
+			nonce = excluded.nonce, created_at = excluded.created_at`, topicID, memberID, orNull(by), s.EncryptedKey, s.Nonce, s.At.UnixMilli())
 }
 
 // dropSeal removes the copy of a member that left a topic, unless it is the last

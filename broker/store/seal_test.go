@@ -24,7 +24,7 @@ func newSealed(t *testing.T) *sealed {
 	var created bool
 	var err error
 	f.topic, created, err = db.CreateEncryptedTopic(Topic{ID: NewID(), MeshID: meshID, Name: "plans", Visibility: "private", CreatedAt: time.Now(), SealerKey: strings.Repeat("a", 64)},
-		f.ann.ID, Seal{EncryptedKey: "ann's", Nonce: "n", At: time.Now()})
+		f.ann.ID, Seal{EncryptedKey: "ann's", Nonce: "n", At: time.Now(), Proven: true})
 	if err != nil || !created {
 		t.Fatalf("created %v, %v", created, err)
 	}
@@ -41,7 +41,7 @@ func (f *sealed) invite(m Member) {
 
 // seal has by make a copy for to.
 func (f *sealed) seal(by, to Member, text string) (bool, error) {
-	_, _, fresh, err := f.SealTopic(Sealing{MeshID: f.meshID, By: by.ID, TopicRef: "plans", Seal: Seal{EncryptedKey: text, Nonce: "n", At: time.Now()}}, to.ID)
+	_, _, fresh, err := f.SealTopic(Sealing{MeshID: f.meshID, By: by.ID, TopicRef: "plans", Seal: Seal{EncryptedKey: text, Nonce: "n", At: time.Now(), Proven: true}}, to.ID)
 	return fresh, err
 }
 
@@ -108,6 +108,37 @@ func TestACopyThatCountsStays(t *testing.T) {
 		t.Errorf("one's own: fresh %v, %v", fresh, err)
 	}
 	f.wantKey(f.bob, "own", nil)
+}
+
+// A copy that names a sealer nobody knows is kept for clients that do not mind, until one
+// comes that counts.
+func TestACopyOfAnUnknownSealerDoesNotCount(t *testing.T) {
+	f := newSealed(t)
+	unproven := func(by, to Member, text string) bool {
+		t.Helper()
+		_, _, fresh, err := f.SealTopic(Sealing{MeshID: f.meshID, By: by.ID, TopicRef: "plans", Seal: Seal{EncryptedKey: text, Nonce: "n", At: time.Now()}}, to.ID)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return fresh
+	}
+	if !unproven(f.ann, f.bob, "first") || unproven(f.ann, f.bob, "again") {
+		t.Error("the first one is kept, and no other like it")
+	}
+	f.wantKey(f.bob, "first", nil)
+	f.wantPending("bob")
+	if fresh, err := f.seal(f.ann, f.bob, "proven"); err != nil || !fresh {
+		t.Errorf("one that counts: fresh %v, %v", fresh, err)
+	}
+	f.wantPending()
+	if unproven(f.ann, f.bob, "worse") {
+		t.Error("one that counts was replaced")
+	}
+	f.wantKey(f.bob, "proven", nil)
+	if !unproven(f.bob, f.bob, "own") {
+		t.Error("one's own was not replaced")
+	}
+	f.wantPending("bob")
 }
 
 // Whose sealer is gone is sealed for again, unless it made a copy itself.
@@ -184,7 +215,7 @@ func TestATopicIsClaimedOnce(t *testing.T) {
 		t.Errorf("what is pending in an open topic: %v", err)
 	}
 	claim := func(by Member, ref string) (Topic, error) {
-		return db.ClaimTopic(Sealing{MeshID: meshID, By: by.ID, TopicRef: ref, Seal: Seal{EncryptedKey: "own", Nonce: "n", At: time.Now()}}, strings.Repeat("b", 64))
+		return db.ClaimTopic(Sealing{MeshID: meshID, By: by.ID, TopicRef: ref, Seal: Seal{EncryptedKey: "own", Nonce: "n", At: time.Now(), Proven: true}}, strings.Repeat("b", 64))
 	}
 	for _, c := range []struct {
 		by   Member
