@@ -84,6 +84,7 @@ export class Composer {
     const role = topic?.role ?? (topics.loaded ? 'none' : 'member'); // before anything is known one may write
     const wasHidden = this.#form.hidden;
     byId('join-topic').hidden = role !== '';
+    byId('join-topic-why').textContent = `You are reading along. Join ${topic?.keyed ? '' : 'to write, and '}to be told what is new.`;
     byId('observing').hidden = role !== 'observer' || topic?.keyed;
     byId('locked').hidden = !topic?.keyed;
     this.#form.hidden = role === '' || role === 'observer' || role === 'none' || Boolean(topic?.keyed);

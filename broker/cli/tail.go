@@ -191,16 +191,22 @@ func (t *tailing) unlock(ctx context.Context, c *peer.Conn) error {
 	if len(t.locked) == 0 || c.FetchKey(ctx, t.topic) != nil {
 		return nil
 	}
-	locked, last := t.locked, t.last
-	t.locked = nil
-	fmt.Fprintf(t.a.err, "meshbox: the key of #%s has come; here is what could not be read before\n", t.topic)
-	for _, m := range locked {
-		delete(t.shown, m.ID)
-		if err := t.show(historyLine(c, t.topic, m)); err != nil {
+	var readable []line
+	t.locked = slices.DeleteFunc(t.locked, func(m wire.HistoryMessage) bool {
+		l := historyLine(c, t.topic, m)
+		if !l.Encrypted {
+			readable = append(readable, l)
+		}
+		return !l.Encrypted
+	})
+	if len(readable) > 0 {
+		fmt.Fprintf(t.a.err, "meshbox: the key of #%s has come; here is what could not be read before\n", t.topic)
+	}
+	for _, l := range readable {
+		if err := t.print(l); err != nil {
 			return err
 		}
 	}
-	t.last = last
 	return nil
 }
 
@@ -257,6 +263,10 @@ func (t *tailing) show(l line) error {
 	if l.Topic != "" {
 		t.last = l.ID
 	}
+	return t.print(l)
+}
+
+func (t *tailing) print(l line) error {
 	if t.flags.json {
 		return printJSON(t.a.out, l)
 	}
