@@ -376,6 +376,41 @@ func TestEncryptedMessagesAreShownAsLocked(t *testing.T) {
 	do(t, h.page, says("plain"), shows("#privacy", "Readable by the meshbox"))
 }
 
+// The page has no key of an encrypted topic: it says so, and offers nothing to write with.
+func TestAnEncryptedTopicIsLockedHere(t *testing.T) {
+	h := newHouse(t)
+	claude := h.agent("claude")
+	made, err := claude.CreateTopic(t.Context(), wire.TopicCreate{Name: "plans", Encrypted: true})
+	if err != nil || !made.Created {
+		t.Fatalf("made %+v, %v", made, err)
+	}
+	if ack, err := claude.SendText(t.Context(), "#plans", "unspeakable"); err != nil || !ack.Queued {
+		t.Fatalf("ack %+v, %v", ack, err)
+	}
+	do(t, h.page, chromedp.Evaluate[chromedp.Void](`location.hash = "#/plans"`), shows("#privacy", "End-to-end encrypted"), shows(".message-note", "End-to-end encrypted"),
+		shows("#locked", "this page has no key"), click("#join-topic-button"), until(`() => document.querySelector("#join-topic").hidden`))
+	if hidden := js[[]bool](t, h.page, `["#compose-form", "#locked"].map((id) => document.querySelector(id).checkVisibility())`); hidden[0] || !hidden[1] {
+		t.Errorf("visible: the form %v, the reason %v", hidden[0], hidden[1])
+	}
+	do(t, h.page, click("#topic-button"), shows("dialog .privacy-note", "This page has no key"), key("Escape"))
+	if page := js[string](t, h.page, `document.body.textContent`); strings.Contains(page, "unspeakable") {
+		t.Error("the page shows what it can not read")
+	}
+	do(t, h.page, chromedp.Evaluate[chromedp.Void](`location.hash = "#/general"`), says("in the open"), sees("Olga", "in the open"), gone("#locked"))
+
+	// A topic that is encrypted while somebody writes there.
+	asked(t, claude, &wire.TopicCreate{Name: "ops"})
+	do(t, h.page, chromedp.Evaluate[chromedp.Void](`location.hash = "#/ops"`), click("#join-topic-button"), says("before"), sees("Olga", "before"), types("half a thou"))
+	key := identity.NewTopicKey()
+	owner := identity.NewKey()
+	encrypted, nonce, err := owner.SealTopicKey(owner.Public(), key)
+	if err != nil {
+		t.Fatal(err)
+	}
+	asked(t, claude, &wire.TopicClaimKey{Topic: "ops", OwnSeal: wire.OwnSeal{EncryptedKeyPubkey: owner.SealerKey(), EncryptedKey: encrypted, Nonce: nonce}})
+	do(t, h.page, shows("#locked", "this page has no key"), gone("#compose-form"), sees("Olga", "before"))
+}
+
 func TestATopicIsExported(t *testing.T) {
 	h := newHouse(t)
 	h.history(450)

@@ -203,6 +203,61 @@ func TestToolsTellTheTruth(t *testing.T) {
 	next.reads("It cannot be read here: it is encrypted for another key")
 }
 
+// In an encrypted topic agents talk as anywhere else, once they have its key.
+func TestAgentsTalkInAnEncryptedTopic(t *testing.T) {
+	h := newHouse(t)
+	configs := map[string]string{}
+	agents := map[string]*agentClient{}
+	for _, name := range []string{"claude", "codex"} {
+		configs[name] = t.TempDir()
+		joins(t, h.program, configs[name], h.db(), name)
+		agents[name] = startMCP(t, h.program, configs[name], h.folder)
+		agents[name].call("list_peers", nil, "You are "+name)
+	}
+	claude, codex := agents["claude"], agents["codex"]
+	carol := h.agent("carol") // makes the topic, and goes
+	if made, err := carol.CreateTopic(t.Context(), wire.TopicCreate{Name: "plans", Encrypted: true}); err != nil || !made.Created {
+		t.Fatalf("made %+v, %v", made, err)
+	}
+	if ack, err := carol.SendText(t.Context(), "#plans", "the first plan"); err != nil || !ack.Queued {
+		t.Fatalf("ack %+v, %v", ack, err)
+	}
+	claude.call("read_topic", nil, "- #plans, 1 member, you are not in it, encrypted")
+	claude.call("read_topic", map[string]any{"topic": "plans", "join": true}, "It cannot be read here: this topic is encrypted and you have no key of it yet")
+	claude.fails("send_message", map[string]any{"to": "#plans", "text": "hello?"}, "not sent: this topic is encrypted and you have no key of it yet")
+	if ack, err := carol.SendText(t.Context(), "#plans", "@claude what now?"); err != nil || !ack.Queued {
+		t.Fatalf("ack %+v, %v", ack, err)
+	}
+	claude.call("list_peers", nil, `\(1 unread message: check_inbox\)$`)
+	if sealed, err := carol.SealPending(t.Context(), "plans"); err != nil || sealed != 1 {
+		t.Fatalf("sealed %d, %v", sealed, err)
+	}
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) { // the text has come with the key, and with it for whom it is
+		if text, _ := claude.try("list_peers", nil); strings.Contains(text, "1 of them for you") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("the message stays unread")
+		}
+	}
+	carol.Close()
+	claude.reads("in #plans from carol .*for you.*@claude what now\\?")
+	claude.call("send_message", map[string]any{"to": "#plans", "text": "The second plan"}, "^Stored as")
+	// A session that has the key hands it on by itself.
+	codex.call("read_topic", map[string]any{"topic": "plans", "join": true}, "3 messages")
+	for deadline := time.Now().Add(patience); ; time.Sleep(50 * time.Millisecond) {
+		text, _ := codex.try("read_topic", map[string]any{"topic": "plans"})
+		if strings.Contains(text, "the first plan") && strings.Contains(text, "The second plan") {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("codex reads\n%s", text)
+		}
+	}
+	codex.call("send_message", map[string]any{"to": "#plans", "text": "@claude agreed"}, "^Stored as")
+	claude.reads("@claude agreed")
+}
+
 // inboxOfClaude is what Claude Code offers to the servers it starts: a socket whose
 // lines become turns of the session.
 func inboxOfClaude(t *testing.T) (socket string, turns <-chan string) {

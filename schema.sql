@@ -110,15 +110,31 @@ CREATE TABLE lease (
 -- A topic: a log of messages that members subscribe to. Every mesh has the
 -- topic "general", and every member is in it.
 CREATE TABLE topic (
-  id          TEXT PRIMARY KEY,
-  mesh_id     TEXT NOT NULL REFERENCES mesh (id),
-  name        TEXT NOT NULL,
-  description TEXT,
-  visibility  TEXT NOT NULL DEFAULT 'public' CHECK (visibility IN ('public', 'private', 'dm')),
-  created_by  TEXT REFERENCES member (id),          -- NULL: made with the mesh
-  created_at  INTEGER NOT NULL,
+  id            TEXT PRIMARY KEY,
+  mesh_id       TEXT NOT NULL REFERENCES mesh (id),
+  name          TEXT NOT NULL,
+  description   TEXT,
+  visibility    TEXT NOT NULL DEFAULT 'public' CHECK (visibility IN ('public', 'private', 'dm')),
+  created_by    TEXT REFERENCES member (id),        -- NULL: made with the mesh
+  created_at    INTEGER NOT NULL,
+  sealer_pubkey TEXT,                               -- X25519 key of who made the topic key; NULL: not encrypted
   UNIQUE (mesh_id, name)
 ) STRICT;
+
+-- The key of an encrypted topic, sealed for one member by another one, or by
+-- itself: only the holder of the member's secret key can open it. The key itself
+-- is nowhere in this file. A row goes when its member leaves the topic, unless it is the
+-- last one. It stays when its member is revoked, as the ban may be lifted, and is
+-- handed out to nobody meanwhile.
+CREATE TABLE topic_seal (
+  topic_id      TEXT NOT NULL REFERENCES topic (id),
+  member_id     TEXT NOT NULL REFERENCES member (id), -- who can open it
+  sealed_by     TEXT REFERENCES member (id),        -- whose key it names as its sealer's; NULL: none that is known here
+  encrypted_key TEXT NOT NULL,                      -- base64: 32 bytes of the sealer's X25519 key, 48 of a box
+  nonce         TEXT NOT NULL,                      -- base64, of the box
+  created_at    INTEGER NOT NULL,
+  PRIMARY KEY (topic_id, member_id)
+) STRICT, WITHOUT ROWID;
 
 -- Who is in a topic, and how far they are.
 CREATE TABLE topic_member (

@@ -5,8 +5,6 @@ import (
 	"encoding/base64"
 	"errors"
 	"maps"
-	"regexp"
-	"slices"
 	"strings"
 	"unicode/utf8"
 
@@ -63,26 +61,13 @@ func addressTopic(ref string, m *wire.Send, post *store.Post) error {
 			return &refusal{wire.InvalidPayload, "the ciphertext of a version 1 body must be base64 of UTF-8 text"}
 		}
 		if m.Mentions == nil {
-			post.Mentions = mentionsIn(string(text))
+			post.Mentions = wire.MentionsIn(string(text))
 		}
 	}
 	if len(post.Mentions) > wire.MaxMentions {
 		post.Mentions = post.Mentions[:wire.MaxMentions]
 	}
 	return nil
-}
-
-var mention = regexp.MustCompile(`(?:^|[^\pL\pN@])@([\pL\pN][\pL\pN._-]*)`)
-
-// mentionsIn returns the distinct @names of a text, lower-cased.
-func mentionsIn(text string) (names []string) {
-	for _, match := range mention.FindAllStringSubmatch(text, 4*wire.MaxMentions) {
-		name := strings.TrimRight(strings.ToLower(match[1]), "._-")
-		if !slices.Contains(names, name) {
-			names = append(names, name)
-		}
-	}
-	return names
 }
 
 // addressKey addresses the member or session that holds key: a session as long

@@ -117,10 +117,16 @@ func (b *Broker) presencesOf(meshID string, memberIDs []string, except *presence
 // tellChange sends mesh_changed to those of presences that asked for such events.
 // It is called without locks.
 func (b *Broker) tellChange(meshID string, change wire.MeshChange, to []*presence) {
+	b.tellChangeTo(wire.CapMeshEvents, meshID, change, to)
+}
+
+// tellChangeTo sends mesh_changed to those of presences whose hello named a
+// capability. It is called without locks.
+func (b *Broker) tellChangeTo(capability, meshID string, change wire.MeshChange, to []*presence) {
 	var frame []byte
 	for _, p := range to {
 		c := b.connOf(p)
-		if c == nil || !p.wants(wire.CapMeshEvents) {
+		if c == nil || !p.wants(capability) {
 			continue
 		}
 		if frame == nil {

@@ -113,7 +113,7 @@ func countsAsSend(m wire.Message) bool {
 	switch m.(type) {
 	case *wire.TopicSearch:
 		return true
-	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe,
+	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe, *wire.TopicClaimKey, *wire.TopicSeal,
 		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename, *wire.APIKeyCreate, *wire.APIKeyRevoke, *wire.CreateWebhook, *wire.DeleteWebhook:
 		return true
 	}
@@ -202,6 +202,14 @@ func (r request) routeTopic(m wire.Message) {
 		r.topicSearch(m)
 	case *wire.TopicReceipts:
 		r.topicReceipts(m)
+	case *wire.TopicKey:
+		r.topicKey(m)
+	case *wire.TopicClaimKey:
+		r.topicClaimKey(m)
+	case *wire.TopicPendingSeals:
+		r.topicPendingSeals(m)
+	case *wire.TopicSeal:
+		r.topicSeal(m)
 	default:
 		r.routeMesh(m)
 	}

@@ -25,6 +25,9 @@
 // store from its cursor. What services post to a webhook (webhook.go, webhookpost.go)
 // is made a line of (package webhook), and is a message of the webhook itself.
 //
+// Of encrypted topics the broker keeps what members sealed for members (seals.go,
+// restseals.go), and can read nothing.
+//
 // What everyone has got is deleted after a while (prune.go), unless it is history.
 //
 // A presence (presence.go, room.go) outlives its connection by a lease (lease.go),

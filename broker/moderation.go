@@ -128,6 +128,13 @@ func (b *Broker) memberChanged(meshID, memberID string) {
 	for _, id := range topics {
 		b.ledger.topicMoved(id)
 	}
+	encrypted, err := b.db.EncryptedTopicsOf(context.Background(), meshID, memberID)
+	if err != nil {
+		b.log.Warn("encrypted topics of a member could not be read", "member", memberID, "err", err)
+	}
+	for _, t := range encrypted { // what it sealed for others may not count any more
+		b.sealsChanged(t)
+	}
 }
 
 func (r request) listBans() {

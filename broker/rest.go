@@ -31,6 +31,10 @@ func (b *Broker) restRoutes(mux *http.ServeMux) {
 	mux.HandleFunc("GET /api/v1/topics/{name}/messages", b.rest(store.KeyRead, answering((*caller).getMessages)))
 	mux.HandleFunc("GET /api/v1/topics/{name}/stream", b.rest(store.KeyRead, (*caller).getStream))
 	mux.HandleFunc("PATCH /api/v1/topics/{name}/read", b.rest(store.KeyRead, answering((*caller).patchRead)))
+	mux.HandleFunc("GET /api/v1/topics/{name}/key", b.rest(store.KeyRead, answering((*caller).getKey)))
+	mux.HandleFunc("POST /api/v1/topics/{name}/claim-key", b.rest(store.KeySend, answering((*caller).postClaimKey)))
+	mux.HandleFunc("GET /api/v1/topics/{name}/pending-seals", b.rest(store.KeyRead, answering((*caller).getPendingSeals)))
+	mux.HandleFunc("POST /api/v1/topics/{name}/seal", b.rest(store.KeySend, answering((*caller).postSeal)))
 	mux.HandleFunc("GET /api/v1/members", b.rest(store.KeyRead, answering((*caller).getMembers)))
 	mux.HandleFunc("GET /api/v1/peers", b.rest(store.KeyRead, answering((*caller).getPeers)))
 	mux.HandleFunc("GET /api/v1/notifications", b.rest(store.KeyRead, answering((*caller).getNotifications)))
@@ -166,10 +170,14 @@ func (c *caller) topic(ctx context.Context, ref string) (store.Topic, string, er
 		return topic, "", &restError{status: http.StatusForbidden, problem: problem{Code: "error.api_key_topic_out_of_scope",
 			Message: "This API key is confined to other topics; make one with meshbox token create --topic."}}
 	case errors.Is(err, store.ErrNotFound):
-		return topic, "", &restError{status: http.StatusNotFound, problem: problem{Error: wire.TopicNotFound, Topic: short(ref),
-			Message: "There is no such topic here, or it is private; GET /api/v1/topics lists those you may see."}}
+		return topic, "", topicNotFound(ref)
 	}
 	return topic, role, err
+}
+
+func topicNotFound(ref string) *restError {
+	return &restError{status: http.StatusNotFound, problem: problem{Error: wire.TopicNotFound, Topic: short(ref),
+		Message: "There is no such topic here, or it is private; GET /api/v1/topics lists those you may see."}}
 }
 
 // restError is an answer that is not 200.
@@ -186,6 +194,8 @@ type problem struct {
 	Error   string `json:"error,omitempty"` // of the rest
 	Topic   string `json:"topic,omitempty"`
 	Message string `json:"message"`
+
+	SenderPubkey string `json:"senderPubkey,omitempty"` // of already_encrypted
 }
 
 func (e *restError) Error() string { return e.problem.Code + e.problem.Error }

@@ -10,6 +10,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -93,6 +94,10 @@ var endpoints = []endpoint{
 	{"GET /topics/deploys/messages", "", true, false},
 	{"GET /topics/deploys/stream", "", true, false},
 	{"PATCH /topics/deploys/read", "", true, false},
+	{"GET /topics/deploys/key", "", true, false},
+	{"POST /topics/deploys/claim-key", `{"encryptedKeyPubkey":"","encryptedKey":"","nonce":""}`, true, true},
+	{"GET /topics/deploys/pending-seals", "", true, false},
+	{"POST /topics/deploys/seal", `{"memberId":"x","encryptedKey":"","nonce":""}`, true, true},
 	{"GET /members", "", false, false},
 	{"GET /peers", "", false, false},
 	{"GET /notifications", "", false, false},
@@ -176,7 +181,7 @@ func TestUnknownEndpointsAreJSON(t *testing.T) {
 	h := newHouse(t)
 	secret := h.arrive("ann").key("read").Secret
 	h.rest(secret, "GET /nowhere", "").wantProblem(http.StatusNotFound, wire.NotFound)
-	h.rest(secret, "GET /topics/general/key", "").wantProblem(http.StatusNotFound, wire.NotFound)
+	h.rest(secret, "GET /topics/general/lock", "").wantProblem(http.StatusNotFound, wire.NotFound)
 	a := h.rest(secret, "DELETE /messages", "")
 	a.wantProblem(http.StatusMethodNotAllowed, "method_not_allowed")
 	if a.header.Get("Allow") != "POST" {
@@ -252,18 +257,25 @@ func TestSecretsAreNeitherLoggedNorKept(t *testing.T) {
 // Whatever comes as a body is answered, and with JSON.
 func FuzzRESTBodies(f *testing.F) {
 	h := newHouse(f)
-	secret := h.arrive("ann").key("send", "read").Secret
+	ann := h.arrive("ann")
+	secret := ann.key("send", "read").Secret
+	own := ann.ownSeal(identity.NewTopicKey())
+	ann.encrypts("plans", wire.VisibilityPublic)
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "open"})
+	paths := []string{"/messages", "/notifications/read", "/topics/open/claim-key", "/topics/plans/seal"}
 	for _, body := range []string{
+		toJSON(own), toJSON(wire.TopicSeal{MemberID: ann.id.MemberID, EncryptedKey: own.EncryptedKey, Nonce: own.Nonce}), `{"memberId":"x","encryptedKey":"AAAA\n","nonce":{}}`,
 		"", "{", "null", "[]", `{"topic":"general","text":"hi"}`, `{"topic":"general","text":"\ud800"}`, `{"topic":"#general","ciphertext":"eA==","nonce":"eA=="}`,
 		`{"topic":"general","text":"@ann","mentions":["ann"],"client_message_id":"x","priority":"low","replyToId":"y"}`,
 		`{"ids":["x"]}`, `{"all":true,"before":"2020-01-01T00:00:00Z"}`, `{"topic":"nowhere","text":"x"}`, `{"text":{}}`,
 	} {
-		f.Add("/messages", body)
-		f.Add("/notifications/read", body)
+		for _, path := range paths {
+			f.Add(path, body)
+		}
 	}
 	f.Fuzz(func(t *testing.T, path, body string) {
-		if path != "/messages" {
-			path = "/notifications/read"
+		if !slices.Contains(paths, path) {
+			path = paths[1]
 		}
 		request := httptest.NewRequest(http.MethodPost, "/api/v1"+path, strings.NewReader(body))
 		request.Header.Set("Authorization", "Bearer "+secret)

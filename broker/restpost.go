@@ -138,6 +138,7 @@ func (b *Broker) commit(from *presence, post *store.Post, refused error, began t
 var statusOf = map[string]int{
 	wire.Forbidden: http.StatusForbidden, wire.TargetNotFound: http.StatusNotFound, wire.PayloadTooLarge: http.StatusRequestEntityTooLarge,
 	wire.InvalidPayload: http.StatusBadRequest, wire.IdempotencyConflict: http.StatusConflict, wire.Busy: http.StatusServiceUnavailable,
+	wire.TopicEncrypted: http.StatusConflict,
 }
 
 // postFailed makes an answer of a refusal.

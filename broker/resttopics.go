@@ -18,6 +18,7 @@ type restTopic struct {
 	Visibility  string  `json:"visibility"`
 	CreatedAt   string  `json:"createdAt"`
 	Unread      int     `json:"unread"`
+	Keyed       bool    `json:"keyed,omitempty"` // (ours) it is encrypted
 }
 
 func (c *caller) getTopics(r *http.Request) (any, error) {
@@ -28,7 +29,7 @@ func (c *caller) getTopics(r *http.Request) (any, error) {
 	topics := []restTopic{}
 	for _, v := range views {
 		if c.key.InScope(v.Name) {
-			topics = append(topics, restTopic{v.ID, v.Name, orNull(v.Description), v.Visibility, wire.Time(v.CreatedAt), v.Unread})
+			topics = append(topics, restTopic{v.ID, v.Name, orNull(v.Description), v.Visibility, wire.Time(v.CreatedAt), v.Unread, v.Topic.Encrypted()})
 		}
 	}
 	return map[string]any{"topics": topics}, nil

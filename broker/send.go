@@ -138,6 +138,8 @@ func explain(err error, target string) *refusal {
 		return &refusal{wire.Forbidden, "your key was removed from the mesh; ask an admin to restore it"}
 	case errors.Is(err, store.ErrForbidden):
 		return &refusal{wire.Forbidden, "you may not post to this topic; join it as a member first"}
+	case errors.Is(err, store.ErrPlaintext):
+		return &refusal{wire.TopicEncrypted, "invalid body, this topic is encrypted and takes no readable messages; write with a client that has its key, such as meshbox send"}
 	case errors.Is(err, store.ErrConflict):
 		return &refusal{wire.IdempotencyConflict, "invalid reuse of a client_message_id for another message; make a new one for each message"}
 	case errors.Is(err, store.ErrClosed):

@@ -25,12 +25,19 @@ func (r request) topicCreate(m *wire.TopicCreate) {
 	case visibility != wire.VisibilityPublic && visibility != wire.VisibilityPrivate && visibility != wire.VisibilityDM:
 		r.fail(wire.InvalidArgs, "The visibility must be public, private or dm.")
 		return
+	case !m.Encrypted && m.OwnSeal != wire.OwnSeal{}:
+		r.fail(wire.InvalidArgs, "A key was given for a topic that is not to be encrypted; send encrypted: true, or no key.")
+		return
 	}
 	p := r.presence
-	topic, created, err := r.b.db.CreateTopic(store.Topic{
+	topic, created, err := r.createTopic(store.Topic{
 		ID: store.NewID(), MeshID: p.meshID, Name: m.Name, Description: wire.CleanLine(m.Description, wire.MaxTextLen),
 		Visibility: visibility, CreatedAt: time.Now(),
-	}, p.member.ID)
+	}, m)
+	if refused, ok := errors.AsType[*sealRefusal](err); ok {
+		r.fail(refused.code, refused.sentence)
+		return
+	}
 	if err != nil {
 		r.topicFailed(err, m.Name, "This name is taken. Choose another one.")
 		return
@@ -38,7 +45,21 @@ func (r request) topicCreate(m *wire.TopicCreate) {
 	if created {
 		r.topicChanged(topic)
 	}
-	r.answer(&wire.TopicCreated{Topic: wire.TopicRef{ID: topic.ID, Name: topic.Name, Visibility: topic.Visibility}, Created: created})
+	r.answer(&wire.TopicCreated{Topic: wire.TopicRef{ID: topic.ID, Name: topic.Name, Visibility: topic.Visibility, Keyed: topic.Encrypted()}, Created: created})
+}
+
+// createTopic stores a topic, with its key sealed for who makes it if it is to be
+// encrypted.
+func (r request) createTopic(t store.Topic, m *wire.TopicCreate) (topic store.Topic, created bool, err error) {
+	by := r.presence.member.ID
+	if !m.Encrypted {
+		return r.b.db.CreateTopic(t, by)
+	}
+	if err := checkOwn(m.OwnSeal); err != nil {
+		return t, false, err
+	}
+	t.SealerKey = m.EncryptedKeyPubkey
+	return r.b.db.CreateEncryptedTopic(t, by, sealOf(r.presence, m.EncryptedKey, m.Nonce, t.CreatedAt))
 }
 
 func (r request) topicList() {
@@ -52,7 +73,7 @@ func (r request) topicList() {
 		response.Topics[i] = wire.TopicInfo{
 			ID: v.ID, Name: v.Name, Visibility: v.Visibility, MemberCount: v.Members, CreatedAt: wire.Time(v.CreatedAt),
 			Unread: v.Unread, LastMessageAt: wire.OptionalTime(v.LastMessageAt),
-			Role: v.Role, Mentions: v.Mentions, ReadUpToID: v.ReadUpTo, Encrypted: v.LastEncrypted,
+			Role: v.Role, Mentions: v.Mentions, ReadUpToID: v.ReadUpTo, Keyed: v.Topic.Encrypted(), Encrypted: v.LastEncrypted,
 		}
 		if v.Description != "" {
 			response.Topics[i].Description = &v.Description
@@ -146,16 +167,21 @@ func (b *Broker) toldOwn(p *presence) {
 }
 
 // topicChanged tells who may see a topic that it is not as it was.
-func (r request) topicChanged(t store.Topic) {
-	p := r.presence
-	r.b.ledger.topicMoved(t.ID)
+func (r request) topicChanged(t store.Topic) { r.b.topicChanged(r.presence, t) }
+
+// topicChanged tells who may see a topic, and p, that it is not as it was.
+func (b *Broker) topicChanged(p *presence, t store.Topic) {
+	b.ledger.topicMoved(t.ID)
+	if t.Encrypted() {
+		b.sealsChanged(t)
+	}
 	if t.Visibility == wire.VisibilityPublic {
-		r.b.changed(p.meshID, wire.ChangedTopics)
+		b.changed(p.meshID, wire.ChangedTopics)
 		return
 	}
-	members, err := r.b.db.TopicMembers(context.Background(), t.ID)
+	members, err := b.db.TopicMembers(context.Background(), t.ID)
 	if err != nil {
-		r.log.Warn("members of a topic could not be read, nor told that it changed", "err", err)
+		b.log.Warn("members of a topic could not be read, nor told that it changed", "err", err)
 		return
 	}
 	ids := []string{p.member.ID} // who left is not among them
@@ -164,7 +190,7 @@ func (r request) topicChanged(t store.Topic) {
 			ids = append(ids, m.MemberID)
 		}
 	}
-	r.b.tellChange(p.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, r.b.presencesOf(p.meshID, ids, nil))
+	b.tellChange(p.meshID, wire.MeshChange{What: []string{wire.ChangedTopics}}, b.presencesOf(p.meshID, ids, nil))
 }
 
 func (r request) topicMembers(m *wire.TopicMembers) {

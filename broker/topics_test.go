@@ -185,8 +185,8 @@ func TestMentions(t *testing.T) {
 		"(@x-1) @@y @ z @émile @a.b. @c_d": {"x-1", "émile", "a.b", "c_d"},
 		"no mention":                       nil,
 	} {
-		if got := mentionsIn(text); fmt.Sprint(got) != fmt.Sprint(want) {
-			t.Errorf("mentionsIn(%q) = %q, want %q", text, got, want)
+		if got := wire.MentionsIn(text); fmt.Sprint(got) != fmt.Sprint(want) {
+			t.Errorf("MentionsIn(%q) = %q, want %q", text, got, want)
 		}
 	}
 	h := newHouse(t)

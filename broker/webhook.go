@@ -44,6 +44,8 @@ func (r request) createWebhook(m *wire.CreateWebhook) {
 		r.fail(wire.WebhookExists, fmt.Sprintf("This mesh has a webhook called %s; choose another name, or delete that one.", m.Name))
 	case errors.Is(err, store.ErrTooMany):
 		r.fail(wire.Capacity, fmt.Sprintf("You have %d webhooks; delete some with delete_webhook.", store.MaxWebhooks))
+	case errors.Is(err, store.ErrPlaintext):
+		r.fail(wire.TopicEncrypted, "This topic is encrypted, and what a webhook says is not; choose another topic.")
 	case errors.Is(err, store.ErrMemberRevoked):
 		r.fail(wire.Forbidden, "Your key was removed from the mesh; ask an admin to restore it.")
 	case err != nil:

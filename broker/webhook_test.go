@@ -68,6 +68,8 @@ func TestWhatAWebhookCanNotBe(t *testing.T) {
 	ann.wantRefused(&wire.CreateWebhook{Name: "x", Topic: "nowhere"}, wire.TopicNotFound)
 	bob.wantRefused(&wire.CreateWebhook{Name: "x", Topic: "secret"}, wire.TopicNotFound)
 	bob.wantRefused(&wire.CreateWebhook{Name: "x", Topic: "#deploys"}, wire.Forbidden) // an observer
+	ann.encrypts("plans", wire.VisibilityPublic)
+	ann.wantRefused(&wire.CreateWebhook{Name: "x", Topic: "plans"}, wire.TopicEncrypted)
 	session := h.dial(ann.id, peer.Options{Session: identity.NewKey(), AllowedCaps: []string{"broadcast", "dm"}})
 	session.wantRefused(&wire.CreateWebhook{Name: "x"}, wire.Forbidden)
 	if listed := ann.hooks(); len(listed) != 0 {

@@ -163,6 +163,10 @@ func TestWhatAWebhookRefuses(t *testing.T) {
 	}
 	ask[*wire.Ack](ann, &wire.TopicJoin{Topic: "alerts"})
 	h.posts(hook.URL, "hi").wantDelivered()
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "plans"})
+	locked := ann.hook("plans", "plans")
+	ask[*wire.TopicClaimKeyResponse](ann, &wire.TopicClaimKey{Topic: "plans", OwnSeal: ann.ownSeal(identity.NewTopicKey())})
+	h.posts(locked.URL, "hi").wantUndelivered(http.StatusConflict, wire.TopicEncrypted)
 	ask[*wire.WebhookAck](ann, &wire.DeleteWebhook{Name: "disk"})
 	h.posts(hook.URL, "hi").wantUndelivered(http.StatusNotFound, wire.NotFound)
 }
@@ -203,8 +207,8 @@ func TestWhatStrangersWroteMentionsNobody(t *testing.T) {
 		push = claude.next()
 	}
 	text, err := claude.Text(push)
-	if err != nil || !strings.Contains(text, "@\u2060claude delete") || len(mentionsIn(text)) != 0 {
-		t.Errorf("%q mentions %q, %v", text, mentionsIn(text), err)
+	if err != nil || !strings.Contains(text, "@\u2060claude delete") || len(wire.MentionsIn(text)) != 0 {
+		t.Errorf("%q mentions %q, %v", text, wire.MentionsIn(text), err)
 	}
 	if notes := wantOK[struct{ Notifications []restNotification }](h.rest(claude.key("read").Secret, "GET /notifications", "")).Notifications; len(notes) != 0 {
 		t.Errorf("notifications %+v", notes)

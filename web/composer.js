@@ -77,15 +77,17 @@ export class Composer {
     if (!matchMedia('(pointer: coarse)').matches) this.#field.focus(); // on a phone the keyboard would cover what one came to read
   }
 
-  /** Who is not in a topic, or only observes it, can not write there. */
+  /** Who is not in a topic, or only observes it, can not write there; and nobody where this page has no key. */
   #renderRole() {
     const { topics } = this.#session;
     const topic = topics.find(this.#room.topic);
     const role = topic?.role ?? (topics.loaded ? 'none' : 'member'); // before anything is known one may write
     const wasHidden = this.#form.hidden;
     byId('join-topic').hidden = role !== '';
-    byId('observing').hidden = role !== 'observer';
-    this.#form.hidden = role === '' || role === 'observer' || role === 'none';
+    byId('join-topic-why').textContent = `You are reading along. Join ${topic?.keyed ? '' : 'to write, and '}to be told what is new.`;
+    byId('observing').hidden = role !== 'observer' || topic?.keyed;
+    byId('locked').hidden = !topic?.keyed;
+    this.#form.hidden = role === '' || role === 'observer' || role === 'none' || Boolean(topic?.keyed);
     if (wasHidden && !this.#form.hidden) this.#fit();
   }
 

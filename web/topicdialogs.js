@@ -60,12 +60,15 @@ function description(session, { name, role, description: text }) {
 }
 
 /** Says plainly who can read what is written here. */
-function privacy({ encrypted, visibility }) {
-  const who = visibility === 'public' ? 'Everyone in the mesh can join and read it.' : 'Only its members see it.';
-  const how = encrypted
-    ? 'The newest message is end-to-end encrypted: only members with the key of the topic can read such messages, and this page and the meshbox can not. What you write here is not encrypted.'
-    : 'Messages are not end-to-end encrypted: the meshbox stores them as they are, and who can read its data file can read them.';
-  return h('section', { className: 'privacy-note' }, h('h3', {}, icon(ICONS.readable), 'Who can read it'), h('p', {}, who, ' ', how));
+function privacy(topic) {
+  const who = topic.visibility === 'public' ? 'Everyone in the mesh can join and read it.' : 'Only its members see it.';
+  return h('section', { className: 'privacy-note' }, h('h3', {}, icon(topic.keyed ? ICONS.locked : ICONS.readable), 'Who can read it'), h('p', {}, who, ' ', encryption(topic)));
+}
+
+function encryption({ keyed, encrypted }) {
+  if (keyed) return 'Messages are end-to-end encrypted: only members with the key of the topic can read and write them, by the command line or an agent’s tools. This page has no key, and the meshbox has none; it knows who writes when, and whom they mention.';
+  if (encrypted) return 'The newest message is end-to-end encrypted: only members with the key of the topic can read such messages, and this page and the meshbox can not. What you write here is not encrypted.';
+  return 'Messages are not end-to-end encrypted: the meshbox stores them as they are, and who can read its data file can read them.';
 }
 
 async function listMembers(session, topic, place) {

@@ -12,6 +12,7 @@
  * @property {number} mentions of this member among them
  * @property {string} readUpTo id of the newest message that was read, '' for none
  * @property {number} countedTo Unix ms of the newest message that the broker has counted, 0 for none
+ * @property {boolean} keyed it has a key, which this page has not: what is not encrypted is refused
  * @property {boolean} encrypted the newest message is one that the broker can not read
  */
 
@@ -84,6 +85,7 @@ export class Topics extends EventTarget {
       mentions: topic.mentions ?? 0,
       readUpTo: topic.readUpToId ?? '',
       countedTo: Date.parse(topic.lastMessageAt) || 0,
+      keyed: topic.keyed ?? false,
       encrypted: topic.encrypted ?? false,
     }));
     this.loaded = true;

@@ -14,6 +14,12 @@ const OUTBOX_AGE = 24 * 3600_000; // ms the broker recognises a repeated client_
 /** Refusals that are over in a while (protocol section 5). */
 const PASSING = new Set(['rate_limit', 'busy']);
 
+/** Those of which the broker's sentence is for programs. */
+const REFUSALS = {
+  target_not_found: 'This topic is not there, or not any more.',
+  topic_encrypted: 'This topic is encrypted now, and this page can not write to it.',
+};
+
 /** Events: `change` (of a message's state), `stored` (detail: a message the broker now has). */
 export class Unsent extends EventTarget {
   #topic;
@@ -121,7 +127,7 @@ export class Unsent extends EventTarget {
       const [, code, sentence] = /^(\w+): (.*)$/s.exec(ack.error ?? '') ?? [];
       if (ack.queued) this.#confirm(message, ack.messageId);
       else if (PASSING.has(code)) return 1_000 * (/in (\d+) s/.exec(sentence)?.[1] ?? 0) || FIRST_WAIT;
-      else this.#fail(message, code === 'target_not_found' ? 'This topic is not there, or not any more.' : capital(sentence ?? ack.error ?? 'meshbox did not take it and gave no reason'));
+      else this.#fail(message, REFUSALS[code] ?? capital(sentence ?? ack.error ?? 'meshbox did not take it and gave no reason'));
     } catch (error) {
       if (error.passing) throw error;
       this.#fail(message, error.message);

@@ -119,8 +119,7 @@ export class RoomView {
     byId('mesh-name').textContent = identity.meshSlug;
     byId('topic-button').textContent = `#${room.topic}`;
     byId('topic-description').textContent = topic?.description ?? '';
-    // Never a promise: what somebody writes here goes out as it is, whatever others do.
-    byId('privacy').replaceChildren(icon(ICONS.readable), h('span', {}, topic?.encrypted ? 'Partly encrypted' : 'Readable by the meshbox'));
+    byId('privacy').replaceChildren(...privacyBadge(topic));
     byId('privacy').hidden = !topic;
     this.#announcer.lookAt(topics.reading);
     const runs = identity.role === 'owner' || identity.role === 'admin';
@@ -164,6 +163,12 @@ export class RoomView {
       document.documentElement.style.setProperty('--height', covered ? `${viewport.height}px` : '100dvh');
     });
   }
+}
+
+/** Who can read a topic. Never a promise for what is written here: that goes out as it is, whatever others do. */
+function privacyBadge(topic) {
+  if (topic?.keyed) return [icon(ICONS.locked), h('span', {}, 'End-to-end encrypted')];
+  return [icon(ICONS.readable), h('span', {}, topic?.encrypted ? 'Partly encrypted' : 'Readable by the meshbox')];
 }
 
 /** Runs something when the page is done with what is more urgent. */

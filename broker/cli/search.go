@@ -51,7 +51,7 @@ func (a *app) search(ctx context.Context, f *searchFlags, query string) error {
 		return err
 	}
 	for _, hit := range slices.Backward(found.Messages) {
-		if err := a.printHit(historyLine(hit.Topic, hit.HistoryMessage), f.json); err != nil {
+		if err := a.printHit(historyLine(c, hit.Topic, hit.HistoryMessage), f.json); err != nil {
 			return err
 		}
 	}

@@ -19,8 +19,8 @@ func (a *app) sendCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "send TARGET [TEXT...]", Short: "Send a message to a topic, a group, everyone or a peer",
 		Long: `Send a message. TARGET is '#topic', '@group', '*' for everyone, or a peer by its
-name or key; to a peer it is encrypted. Without TEXT, or with "-", the text comes
-from standard input. Put -- before a TEXT that begins with -.`,
+name or key; to a peer, and to an encrypted topic, it is encrypted. Without TEXT, or
+with "-", the text comes from standard input. Put -- before a TEXT that begins with -.`,
 		Example: "  meshbox send '#general' \"the build is green\"\n  git log -1 | meshbox send '#general'",
 		Args:    arguments(1, -1, "TARGET [TEXT...]"),
 		RunE:    func(c *cobra.Command, args []string) error { return a.send(c.Context(), f, args[0], args[1:]) },
@@ -55,6 +55,9 @@ func (a *app) send(ctx context.Context, f *clientFlags, name string, words []str
 	ack, err := c.SendText(ctx, target, text)
 	if closed, ok := errors.AsType[*peer.Rejected](err); ok && closed.Close == wire.CloseTooBig {
 		return errors.New("not sent: payload_too_large: the message is larger than this broker takes; send less, or in parts")
+	}
+	if _, refused := errors.AsType[*wire.Error](err); refused || errors.Is(err, peer.ErrSealed) {
+		return fmt.Errorf("not sent: %w", err)
 	}
 	if err != nil {
 		return err

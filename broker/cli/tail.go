@@ -49,8 +49,10 @@ type line struct {
 	FromType  string `json:"from_type,omitempty"`
 	CreatedAt string `json:"created_at"`
 	Text      string `json:"text"`
-	Encrypted bool   `json:"encrypted,omitempty"` // for another key: there is no text
+	Encrypted bool   `json:"encrypted,omitempty"` // and can not be read here: there is no text
 	ReplyTo   string `json:"reply_to,omitempty"`
+
+	why error // it can not be read
 }
 
 // tailing is one run of the command, over all its connections.
@@ -61,6 +63,7 @@ type tailing struct {
 	caught bool   // up with the topic once
 	last   string // id of the newest topic message seen
 	shown  map[string]bool
+	locked []wire.HistoryMessage // of the topic, which could not be read; at most wire.MaxHistory
 }
 
 func (a *app) tail(ctx context.Context, f *tailFlags, topic string) error {
@@ -75,6 +78,7 @@ func (a *app) tail(ctx context.Context, f *tailFlags, topic string) error {
 		return err
 	}
 	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapSiblings) // what "send" says meanwhile
+	o.KeepKeys = true
 	t := &tailing{a: a, flags: f, topic: topic, shown: map[string]bool{}}
 	return peer.Stay(ctx, o, t.follow, t.paused)
 }
@@ -119,10 +123,22 @@ func (t *tailing) rest(ctx context.Context, c *peer.Conn) error {
 }
 
 func (t *tailing) receive(ctx context.Context, c *peer.Conn, push *wire.Push) error {
-	if push.Subtype != "system" && (push.Topic == "" || push.Topic == t.topic) {
-		if err := t.show(pushLine(c, push)); err != nil {
-			return err
+	var err error
+	switch {
+	case push.Subtype == "system":
+		if peer.KeyNews(push) == t.topic {
+			err = t.unlock(ctx, c)
 		}
+	case push.Topic == "":
+		err = t.show(directLine(c, push))
+	case push.Topic == t.topic:
+		if push.BodyVersion == 2 {
+			_ = c.FetchKey(ctx, t.topic) // what can not be read is shown as such
+		}
+		err = t.showTopic(c, pushedEntry(push))
+	}
+	if err != nil {
+		return err
 	}
 	// An ack that cannot be written is no error of its own: the connection is
 	// ending, and follow learns why.
@@ -151,8 +167,44 @@ func (t *tailing) catchUp(ctx context.Context, c *peer.Conn) error {
 		fmt.Fprintf(t.a.err, "meshbox: more than %d messages were missed; here are the latest\n", wire.MaxHistory)
 	}
 	t.caught = true
+	if err := c.FetchKey(ctx, t.topic); err != nil && c.Err() == nil {
+		fmt.Fprintf(t.a.err, "meshbox: #%s: %s\n", t.topic, printable(err.Error()))
+	}
 	for _, m := range slices.Backward(messages) {
-		if err := t.show(historyLine(t.topic, m)); err != nil {
+		if err := t.showTopic(c, m); err != nil {
+			return err
+		}
+	}
+	return t.unlock(ctx, c)
+}
+
+// showTopic shows a message of the topic, and keeps it if it can not be read.
+func (t *tailing) showTopic(c *peer.Conn, m wire.HistoryMessage) error {
+	l := historyLine(c, t.topic, m)
+	if l.Encrypted && !t.shown[l.ID] && len(t.locked) < wire.MaxHistory {
+		t.locked = append(t.locked, m)
+	}
+	return t.show(l)
+}
+
+// unlock shows what could not be read before, if the key of the topic has come.
+func (t *tailing) unlock(ctx context.Context, c *peer.Conn) error {
+	if len(t.locked) == 0 || c.FetchKey(ctx, t.topic) != nil {
+		return nil
+	}
+	var readable []line
+	t.locked = slices.DeleteFunc(t.locked, func(m wire.HistoryMessage) bool {
+		l := historyLine(c, t.topic, m)
+		if !l.Encrypted {
+			readable = append(readable, l)
+		}
+		return !l.Encrypted
+	})
+	if len(readable) > 0 {
+		fmt.Fprintf(t.a.err, "meshbox: the key of #%s has come; here is what could not be read before\n", t.topic)
+	}
+	for _, l := range readable {
+		if err := t.print(l); err != nil {
 			return err
 		}
 	}
@@ -171,14 +223,33 @@ func (t *tailing) history(ctx context.Context, c *peer.Conn) ([]wire.HistoryMess
 	return history.Messages, nil
 }
 
-func historyLine(topic string, m wire.HistoryMessage) line {
-	text, err := peer.Decode(m.Ciphertext, m.BodyVersion)
-	return line{ID: m.ID, Topic: topic, From: m.SenderName, FromKey: m.SenderPubkey, FromType: m.SenderPeerType, CreatedAt: m.CreatedAt, Text: text, Encrypted: err != nil, ReplyTo: m.ReplyToID}
+// historyLine is a line of a message of a topic. Of an encrypted one FetchKey is to be
+// called before.
+func historyLine(c *peer.Conn, topic string, m wire.HistoryMessage) line {
+	text, err := c.TopicText(topic, m.Nonce, m.Ciphertext, m.BodyVersion)
+	return line{ID: m.ID, Topic: topic, From: m.SenderName, FromKey: m.SenderPubkey, FromType: m.SenderPeerType, CreatedAt: m.CreatedAt, Text: text, Encrypted: err != nil, ReplyTo: m.ReplyToID, why: err}
 }
 
-func pushLine(c *peer.Conn, p *wire.Push) line {
+// pushedEntry is a push of a topic as its history has it.
+func pushedEntry(p *wire.Push) wire.HistoryMessage {
+	return wire.HistoryMessage{
+		ID: p.MessageID, SenderPubkey: p.SenderPubkey, SenderName: p.SenderName, SenderPeerType: p.SenderPeerType, CreatedAt: p.CreatedAt,
+		Nonce: p.Nonce, Ciphertext: p.Ciphertext, BodyVersion: p.BodyVersion, ReplyToID: p.ReplyToID,
+	}
+}
+
+// directLine is a line of a push to this member, a group or everyone.
+func directLine(c *peer.Conn, p *wire.Push) line {
 	text, err := c.Text(p)
-	return line{ID: p.MessageID, Topic: p.Topic, From: p.SenderName, FromKey: p.SenderPubkey, FromType: p.SenderPeerType, CreatedAt: p.CreatedAt, Text: text, Encrypted: err != nil, ReplyTo: p.ReplyToID}
+	return line{ID: p.MessageID, From: p.SenderName, FromKey: p.SenderPubkey, FromType: p.SenderPeerType, CreatedAt: p.CreatedAt, Text: text, Encrypted: err != nil, ReplyTo: p.ReplyToID, why: err}
+}
+
+// unreadable says why there is no text, in a few words.
+func unreadable(why error) string {
+	if errors.Is(why, peer.ErrNoTopicKey) {
+		return "encrypted, and you have no key of the topic yet"
+	}
+	return "encrypted for another key"
 }
 
 // show prints a message once.
@@ -193,6 +264,10 @@ func (t *tailing) show(l line) error {
 	if l.Topic != "" {
 		t.last = l.ID
 	}
+	return t.print(l)
+}
+
+func (t *tailing) print(l line) error {
 	if t.flags.json {
 		return printJSON(t.a.out, l)
 	}
@@ -203,7 +278,7 @@ func (t *tailing) show(l line) error {
 	}
 	text := printableLines(l.Text)
 	if l.Encrypted {
-		text = s.dim("(encrypted for another key)")
+		text = s.dim("(" + unreadable(l.why) + ")")
 	}
 	where := ""
 	if l.Topic == "" {

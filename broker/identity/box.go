@@ -81,19 +81,27 @@ func (k Key) Open(senderPubHex, nonceB64, ciphertextB64 string) ([]byte, error) 
 	if err != nil {
 		return nil, err
 	}
-	nonce, err := boxEncoding.DecodeString(nonceB64)
-	if err != nil || len(nonce) != nonceBytes {
-		return nil, errNonce
+	nonce, err := decodeNonce(nonceB64)
+	if err != nil {
+		return nil, err
 	}
 	sealed, err := boxEncoding.DecodeString(ciphertextB64)
 	if err != nil {
 		return nil, errBoxText
 	}
-	plaintext, ok := box.Open(nil, sealed, (*[nonceBytes]byte)(nonce), theirs, ours)
+	plaintext, ok := box.Open(nil, sealed, nonce, theirs, ours)
 	if !ok {
 		return nil, errOpen
 	}
 	return plaintext, nil
+}
+
+func decodeNonce(encoded string) (*[nonceBytes]byte, error) {
+	nonce, err := boxEncoding.DecodeString(encoded)
+	if err != nil || len(nonce) != nonceBytes || len(encoded) != boxEncoding.EncodedLen(nonceBytes) { // it skips line breaks
+		return nil, errNonce
+	}
+	return (*[nonceBytes]byte)(nonce), nil
 }
 
 // boxKeys returns the X25519 keys for a box between k and the peer: their public, our secret one.

@@ -11,7 +11,7 @@
 //   - A check either returns nil or an [*Error] whose code is the protocol's. Checks run in the order of
 //     the protocol's tables, and what they say is about the caller's own frame, never about a mesh.
 //   - Nothing here reads a clock, a file or a socket: times are arguments. Secrets come from
-//     crypto/rand, and a [Key] does not print its secret.
+//     crypto/rand, and a [Key] and a [TopicKey] do not print their secrets.
 //
 // Public keys are 64 and signatures 128 lowercase hex characters. Times are Unix milliseconds in
 // float64, as JSON carries them, except in invites, which count whole seconds.

@@ -53,6 +53,7 @@ var vectorFiles = map[string]func(answers) any{
 	"invite.json":        inviteVectors,
 	"verify.json":        verifyVectors,
 	"box.json":           boxVectors,
+	"topickey.json":      topicKeyVectors,
 }
 
 // TestVectorFiles proves that the files are those that -update writes.

@@ -252,7 +252,7 @@ func (s seat) checkInbox(ctx context.Context, _ nothing) (string, error) {
 	for i, n := range answer.Notifications {
 		ids[i] = n.ID
 		p.message(wire.SearchHit{Topic: n.TopicName, HistoryMessage: wire.HistoryMessage{ID: n.ID, SenderPubkey: n.SenderPubkey, SenderName: n.SenderName, CreatedAt: n.CreatedAt}}, " in #"+n.TopicName, true)
-		p.body(n.Ciphertext, 1)
+		p.body(peer.Decode(n.Ciphertext, 1))
 	}
 	var marked json.RawMessage
 	if err := s.call(ctx, http.MethodPost, "/api/v1/notifications/read", map[string]any{"ids": ids}, &marked); err != nil {
@@ -309,6 +309,9 @@ func (s seat) readTopic(ctx context.Context, in pageIn) (string, error) {
 		p.printf("%s:", count(len(list), "topic"))
 		for _, t := range list {
 			p.printf("\n- #%s, %d unread", t.Name, t.Unread)
+			if t.Keyed {
+				p.printf(", encrypted: only \"meshbox mcp\" can read and write there")
+			}
 			if t.Description != nil {
 				p.printf(": %q", *t.Description)
 			}
@@ -333,7 +336,7 @@ func (s seat) readTopic(ctx context.Context, in pageIn) (string, error) {
 	for i, m := range answer.Messages {
 		hits[i] = wire.SearchHit{HistoryMessage: m, Topic: topic}
 	}
-	return messages(hits, len(hits) == limit), nil
+	return messages(hits, len(hits) == limit, func(m wire.SearchHit) (string, error) { return peer.Decode(m.Ciphertext, m.BodyVersion) }), nil
 }
 
 func (s seat) topics(ctx context.Context) ([]wire.TopicInfo, error) {
@@ -350,13 +353,4 @@ func topicRefs(list []wire.TopicInfo) []string {
 		names[i] = "#" + t.Name
 	}
 	return names
-}
-
-// body shows the text of a message, if it can be read.
-func (p *page) body(ciphertext string, version int) {
-	if text, err := peer.Decode(ciphertext, version); err == nil {
-		p.quote(text)
-	} else {
-		p.printf("\n(%s)\n", unreadable)
-	}
 }

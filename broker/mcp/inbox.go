@@ -74,6 +74,29 @@ func (b *inbox) add(c *peer.Conn, push *wire.Push, isForMe func(*letter) bool) b
 	return true
 }
 
+// locked reports whether a message of a topic waits that cannot be read.
+func (b *inbox) locked(topic string) bool {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	return slices.ContainsFunc(b.unread, func(l *letter) bool { return l.err != nil && l.push.Topic == topic })
+}
+
+// unlock reads the messages of a topic that could not be read; those for this agent
+// may wake it only now.
+func (b *inbox) unlock(c *peer.Conn, topic string, isForMe func(*letter) bool) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range b.unread {
+		if l.err == nil || l.push.Topic != topic {
+			continue
+		}
+		if l.text, l.err = c.Text(l.push); l.err == nil {
+			l.forMe, l.announced = isForMe(l), false
+		}
+	}
+	b.ring()
+}
+
 // ring says that something is to be looked at. It does not block.
 func (b *inbox) ring() {
 	select {

@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"meshbox/broker/peer"
 	"meshbox/broker/wire"
 )
 
@@ -46,14 +47,21 @@ func (p *page) letter(l *letter) {
 		ID: l.push.MessageID, SenderPubkey: l.push.SenderPubkey, SenderName: l.push.SenderName, SenderPeerType: l.push.SenderPeerType,
 		ReplyToID: l.push.ReplyToID, CreatedAt: l.push.CreatedAt,
 	}}, where, l.forMe && l.push.Topic != "")
-	if l.err != nil {
-		p.printf("\n(%s)\n", unreadable)
-		return
-	}
-	p.quote(l.text)
+	p.body(l.text, l.err)
 }
 
-const unreadable = "It cannot be read here: it is encrypted for another key."
+// body shows the text of a message, or why it cannot be read.
+func (p *page) body(text string, err error) {
+	if err == nil {
+		p.quote(text)
+		return
+	}
+	why := "it is encrypted for another key"
+	if err != peer.ErrSealed {
+		why = err.Error()
+	}
+	p.printf("\n(It cannot be read here: %s.)\n", why)
+}
 
 func (p *page) message(m wire.SearchHit, where string, isForMe bool) {
 	p.printf("\n[%s]%s from %s, %s", m.ID, where, who(m.SenderName, m.SenderPubkey, m.SenderPeerType), m.CreatedAt)
@@ -66,7 +74,7 @@ func (p *page) message(m wire.SearchHit, where string, isForMe bool) {
 }
 
 // messages shows a page of history, which comes newest first, the newest last.
-func messages(hits []wire.SearchHit, more bool) string {
+func messages(hits []wire.SearchHit, more bool, read func(wire.SearchHit) (string, error)) string {
 	if len(hits) == 0 {
 		return "There are no messages."
 	}
@@ -78,7 +86,7 @@ func messages(hits []wire.SearchHit, more bool) string {
 	p.caution()
 	for _, m := range slices.Backward(hits) {
 		p.message(m, " in #"+m.Topic, false)
-		p.body(m.Ciphertext, m.BodyVersion)
+		p.body(read(m))
 	}
 	return p.String()
 }
@@ -110,7 +118,9 @@ func (p *page) topic(t wire.TopicInfo) {
 	if t.Role == "" {
 		p.printf(", you are not in it")
 	}
-	if t.Encrypted {
+	if t.Keyed {
+		p.printf(", encrypted")
+	} else if t.Encrypted {
 		p.printf(", partly encrypted")
 	}
 	if t.Description != nil {

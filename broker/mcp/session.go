@@ -112,6 +112,7 @@ func newSession(cfg Config) *session {
 	o := cfg.Peer
 	o.Client.DisplayName = cmp.Or(o.Client.DisplayName, DisplayName(o.Identity.DisplayName, o.Client.CWD))
 	o.Client.Channel = Channel
+	o.KeepKeys = true
 	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld, wire.CapSiblings) // an agent that looks is to see what there is
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
@@ -158,7 +159,11 @@ func (s *session) receive(ctx context.Context, c *peer.Conn) error {
 			return c.Err()
 		case push := <-c.Pushes():
 			if push.Subtype == "system" {
+				s.unlock(ctx, c, peer.KeyNews(push))
 				continue
+			}
+			if push.Topic != "" && push.BodyVersion == 2 {
+				_ = c.FetchKey(ctx, push.Topic) // what can not be read is shown as such
 			}
 			if s.inbox.add(c, push, s.isForMe) {
 				continue
@@ -167,6 +172,13 @@ func (s *session) receive(ctx context.Context, c *peer.Conn) error {
 				_ = c.AckHanded(ctx, push, string(by)) // if it fails, the connection has ended
 			}
 		}
+	}
+}
+
+// unlock reads what waits of a topic and could not be read, once its key has come.
+func (s *session) unlock(ctx context.Context, c *peer.Conn, topic string) {
+	if topic != "" && s.inbox.locked(topic) && c.FetchKey(ctx, topic) == nil {
+		s.inbox.unlock(c, topic, s.isForMe)
 	}
 }
 

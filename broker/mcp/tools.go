@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -31,7 +32,7 @@ func (s *session) server(version string, initialized func(client string)) *sdk.S
 		Instructions: instructions, SupportedProtocolVersions: protocols, Capabilities: &sdk.ServerCapabilities{Experimental: channelCapability},
 		InitializedHandler: func(_ context.Context, r *sdk.InitializedRequest) { initialized(clientName(r.Session)) },
 	})
-	add(s, server, "send_message", "Send a message. One to a single peer is end-to-end encrypted, others are not. Returns how far it got.", effect, s.send)
+	add(s, server, "send_message", "Send a message. To a single peer, and in an encrypted topic, it is end-to-end encrypted, else not. Returns how far it got.", effect, s.send)
 	add(s, server, "reply", "Answer a message where it came from: in its topic, or encrypted to its sender.", effect, s.reply)
 	add(s, server, "check_inbox", "Show and take your unread messages.", effect, s.checkInbox)
 	add(s, server, "list_peers", "Who is in the mesh, what they are doing, and who is away.", look, s.listPeers)
@@ -115,9 +116,9 @@ func (s *session) post(ctx context.Context, c *peer.Conn, target, text, replyTo 
 	if replyTo != "" && !strings.HasPrefix(target, "#") {
 		return "", errors.New("only messages of a topic can be answered with reply_to; nothing was sent")
 	}
-	m, err := c.Compose(target, text)
+	m, err := c.Compose(ctx, target, text)
 	if err != nil {
-		return "", err
+		return "", fmt.Errorf("not sent: %w", err)
 	}
 	m.ReplyToID = replyTo
 	if urgent {
@@ -304,7 +305,17 @@ func (s *session) readTopic(ctx context.Context, c *peer.Conn, in topicIn) (stri
 	for i, m := range history.Messages {
 		hits[i] = wire.SearchHit{HistoryMessage: m, Topic: topic}
 	}
-	return messages(hits, len(hits) == in.Limit), nil
+	if slices.ContainsFunc(history.Messages, func(m wire.HistoryMessage) bool { return m.BodyVersion == 2 }) {
+		_ = c.FetchKey(ctx, topic) // what can not be read is shown as such
+	}
+	return messages(hits, len(hits) == in.Limit, readBy(c)), nil
+}
+
+// readBy reads messages of topics with the keys of a connection.
+func readBy(c *peer.Conn) func(wire.SearchHit) (string, error) {
+	return func(m wire.SearchHit) (string, error) {
+		return c.TopicText(m.Topic, m.Nonce, m.Ciphertext, m.BodyVersion)
+	}
 }
 
 func search(ctx context.Context, c *peer.Conn, in topicIn, topic string) (string, error) {
@@ -312,7 +323,7 @@ func search(ctx context.Context, c *peer.Conn, in topicIn, topic string) (string
 	if err != nil {
 		return "", err
 	}
-	return messages(found.Messages, found.More), nil
+	return messages(found.Messages, found.More, readBy(c)), nil
 }
 
 func listTopics(ctx context.Context, c *peer.Conn) (string, error) {

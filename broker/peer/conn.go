@@ -18,7 +18,7 @@ import (
 const (
 	helloTimeout   = 10 * time.Second
 	requestTimeout = 15 * time.Second
-	pushBuffer     = 1024    // pushes that wait for the reader of Pushes
+	pushBuffer     = 2048    // pushes that wait for the reader of Pushes: more than the broker sends without an ack, so that the reader may ask something meanwhile
 	readLimit      = 1 << 24 // bytes of one frame: 200 messages of history fit
 )
 
@@ -35,6 +35,10 @@ type Options struct {
 	// AllowedCaps restricts the session (attestation version 2); nil does not.
 	AllowedCaps []string
 
+	// KeepKeys says that the connection is to last: as long as it does, it seals the keys of
+	// the member's encrypted topics for other members that have none yet.
+	KeepKeys bool
+
 	Client wire.Client // DisplayName and SessionID get defaults
 }
 
@@ -45,7 +49,10 @@ type Conn struct {
 	ws        *websocket.Conn
 	key       identity.Key   // the one messages are sealed with: the session's, else the member's
 	opens     []identity.Key // besides: what was sealed for one of these can be read, too
-	sessionID string         // what it is listed under
+	member    identity.Key   // the one topic keys are sealed with and for
+	memberID  string
+	keys      topicKeys
+	sessionID string // what it is listed under
 	pushes    chan *wire.Push
 	done      chan struct{} // closed when the connection has ended
 
@@ -108,6 +115,7 @@ func dial(ctx context.Context, o Options) (*Conn, error) {
 	ws.SetReadLimit(readLimit)
 	c := &Conn{
 		ws: ws, key: o.Identity.Key, opens: append([]identity.Key{o.Identity.Key}, o.Former...), sessionID: o.Client.SessionID, pushes: make(chan *wire.Push, pushBuffer), done: make(chan struct{}),
+		member: o.Identity.Key, memberID: o.Identity.MemberID, keys: newTopicKeys(o.KeepKeys),
 		waiting: map[string]chan wire.Message{}, following: map[string]*follower{},
 	}
 	if !o.Session.IsZero() {
@@ -118,6 +126,9 @@ func dial(ctx context.Context, o Options) (*Conn, error) {
 		return nil, err
 	}
 	go c.readLoop()
+	if o.KeepKeys {
+		go c.keepKeys()
+	}
 	return c, nil
 }
 
@@ -169,6 +180,9 @@ func (o Options) hello(now time.Time) wire.Message {
 		client.SessionID = cryptorand.Text()
 	}
 	client.Capabilities = append(client.Capabilities, wire.CapClientAck)
+	if o.KeepKeys {
+		client.Capabilities = append(client.Capabilities, wire.CapTopicKeys)
+	}
 	if o.Session.IsZero() {
 		signed := identity.Hello{MeshID: o.Identity.MeshID, MemberID: o.Identity.MemberID, PubKey: o.Identity.Key.Public(), Timestamp: float64(now.UnixMilli())}
 		signed.Sign(o.Identity.Key)
@@ -238,6 +252,9 @@ func (c *Conn) readLoop() {
 		}
 		switch m := m.(type) {
 		case *wire.Push:
+			if topic := KeyNews(m); topic != "" {
+				c.keys.note(topic)
+			}
 			select {
 			case c.pushes <- m:
 			case <-c.done:

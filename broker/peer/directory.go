@@ -50,6 +50,31 @@ func (c *Conn) Members(ctx context.Context) ([]wire.TopicMemberInfo, error) {
 	return slices.DeleteFunc(list.Members, func(m wire.TopicMemberInfo) bool { return m.Pubkey == "" }), nil
 }
 
+// FindMember returns the one member that has a name, in any case, or a key that begins
+// so. An error lists who could be meant.
+func (c *Conn) FindMember(ctx context.Context, name string) (found wire.TopicMemberInfo, err error) {
+	members, err := c.Members(ctx)
+	if err != nil {
+		return found, err
+	}
+	key, err := single(name, asPeers(members))
+	if nobody, ok := errors.AsType[*nobodyError](err); ok {
+		return found, fmt.Errorf("there is no member called %q; there are: %s", name, strings.Join(nobody.here, ", "))
+	}
+	if err != nil {
+		return found, err
+	}
+	return members[slices.IndexFunc(members, func(m wire.TopicMemberInfo) bool { return m.Pubkey == key })], nil
+}
+
+func asPeers(members []wire.TopicMemberInfo) []wire.Peer {
+	peers := make([]wire.Peer, len(members))
+	for i, m := range members {
+		peers[i] = wire.Peer{Pubkey: m.Pubkey, DisplayName: m.DisplayName}
+	}
+	return peers
+}
+
 // Resolve turns what a person calls a recipient into a target: "#topic",
 // "@group", "*" and whole keys stay; a name, or the start of a key, must be that
 // of exactly one peer that is here, or else of one member. An error lists who
@@ -70,11 +95,7 @@ func (c *Conn) Resolve(ctx context.Context, name string) (string, error) {
 	if failed != nil {
 		return "", failed
 	}
-	away := make([]wire.Peer, len(members))
-	for i, m := range members {
-		away[i] = wire.Peer{Pubkey: m.Pubkey, DisplayName: m.DisplayName}
-	}
-	if key, late := single(name, away); late == nil {
+	if key, late := single(name, asPeers(members)); late == nil {
 		return key, nil
 	}
 	return "", err

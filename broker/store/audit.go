@@ -37,8 +37,10 @@ const (
 	EventTopicJoined        = "topic_joined"
 	EventTopicLeft          = "topic_left"
 	EventTopicInvited       = "topic_invited"
-	EventPeerJoined         = "peer_joined" // a presence that earned a lease
-	EventPeerLeft           = "peer_left"   // the end of one
+	EventTopicEncrypted     = "topic_encrypted"  // from then on: before it was not
+	EventTopicKeySealed     = "topic_key_sealed" // for another member
+	EventPeerJoined         = "peer_joined"      // a presence that earned a lease
+	EventPeerLeft           = "peer_left"        // the end of one
 	EventGrantsChanged      = "grants_changed"
 	EventKeyCreated         = "api_key_created"
 	EventKeyRevoked         = "api_key_revoked"

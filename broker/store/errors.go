@@ -25,6 +25,11 @@ var (
 	ErrTooMany   = errors.New("too many")
 	ErrAmbiguous = errors.New("ambiguous")
 
+	ErrEncrypted   = errors.New("the topic is encrypted already")
+	ErrUnencrypted = errors.New("the topic is not encrypted")
+	ErrNotSealed   = errors.New("the key of the topic is not sealed for the member")
+	ErrPlaintext   = errors.New("the topic is encrypted and the message is not")
+
 	errConstraint = errors.New("a constraint of the schema was violated")
 
 	ErrMeshNotFound        = errors.New("mesh_not_found")

@@ -76,7 +76,7 @@ type Posted struct {
 // order of commits, on a goroutine of the store: done must not block, nor call
 // a method that writes. On success p.Seq, p.ID, p.TopicID and p.TopicName are
 // set. Errors: ErrNotFound (no such topic for this sender), ErrForbidden (may
-// not post there), ErrMemberRevoked, ErrKeyDead, ErrNoWebhook, ErrConflict, ErrBusy, ErrFull, ErrClosed
+// not post there), ErrPlaintext, ErrMemberRevoked, ErrKeyDead, ErrNoWebhook, ErrConflict, ErrBusy, ErrFull, ErrClosed
 // and the like.
 //
 // An err that is set already is only passed through, so that refusals keep
@@ -161,6 +161,9 @@ func (tx *Tx) openTopic(p *Post) ([]string, error) {
 	}
 	if role == "" || role == "observer" {
 		return nil, ErrForbidden
+	}
+	if t.Encrypted() && p.BodyVersion != EncryptedBody {
+		return nil, ErrPlaintext
 	}
 	p.TopicID, p.TopicName = t.ID, t.Name
 	if p.ReplyToID != "" {

@@ -16,7 +16,11 @@ type Topic struct {
 	Description string
 	Visibility  string // public, private or dm
 	CreatedAt   time.Time
+	SealerKey   string // X25519 key (64 hex) of who made the topic's key; "": it is not encrypted
 }
+
+// Encrypted reports whether the topic has a key: then it takes no readable messages.
+func (t Topic) Encrypted() bool { return t.SealerKey != "" }
 
 // General reports whether this is the room that nobody can leave or close.
 func (t Topic) General() bool { return t.Name == "general" }
@@ -57,12 +61,12 @@ func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicV
 		var v TopicView
 		var created int64
 		var last sql.NullInt64
-		err := rows.Scan(&v.ID, &v.Name, &v.Description, &v.Visibility, &created, &v.Role, &v.Members, &v.Unread, &v.Mentions,
+		err := rows.Scan(&v.ID, &v.Name, &v.Description, &v.Visibility, &created, &v.SealerKey, &v.Role, &v.Members, &v.Unread, &v.Mentions,
 			&v.ReadUpTo, &last, &v.LastEncrypted)
 		v.MeshID, v.CreatedAt, v.LastMessageAt = meshID, time.UnixMilli(created), instant(last)
 		all = append(all, v)
 		return err
-	}, `SELECT t.id, t.name, coalesce(t.description, ''), t.visibility, t.created_at, coalesce(tm.role, ''),
+	}, `SELECT `+topicColumns+`, coalesce(tm.role, ''),
 		(SELECT count(*) FROM topic_member x JOIN member m ON m.id = x.member_id WHERE x.topic_id = t.id AND m.revoked_at IS NULL),
 		CASE WHEN tm.member_id IS NULL THEN 0 ELSE (SELECT count(*) FROM
 			(SELECT 1 FROM message WHERE topic_id = t.id AND seq > tm.read_seq AND sender_member_id <> tm.member_id LIMIT ?3)) END,
@@ -76,16 +80,18 @@ func (db *DB) Topics(ctx context.Context, meshID, memberID string) (all []TopicV
 	return all, err
 }
 
+const topicColumns = `t.id, t.name, coalesce(t.description, ''), t.visibility, t.created_at, coalesce(t.sealer_pubkey, '')`
+
 // findTopic is how every operation names a topic: by id or by name, within one
 // mesh, as one member sees it. The rest of the text may add conditions.
-const findTopic = `SELECT t.id, t.name, coalesce(t.description, ''), t.visibility, t.created_at, coalesce(tm.role, '')
+const findTopic = `SELECT ` + topicColumns + `, coalesce(tm.role, '')
 	FROM topic t LEFT JOIN topic_member tm ON tm.topic_id = t.id AND tm.member_id = ?2
 	WHERE t.mesh_id = ?1 AND (t.id = ?3 OR t.name = ?3) AND ` + visible + `
 	ORDER BY t.id = ?3 DESC LIMIT 1`
 
 func scanTopic(meshID string, scan func(...any) error) (t Topic, role string, err error) {
 	var created int64
-	err = scan(&t.ID, &t.Name, &t.Description, &t.Visibility, &created, &role)
+	err = scan(&t.ID, &t.Name, &t.Description, &t.Visibility, &created, &t.SealerKey, &role)
 	t.MeshID, t.CreatedAt = meshID, time.UnixMilli(created)
 	return t, role, err
 }
@@ -104,16 +110,24 @@ func (tx *Tx) topic(meshID, memberID, ref string) (Topic, string, error) {
 // CreateTopic adds t with memberID as its lead, or returns the topic of that
 // name with created false. ErrForbidden if that one is not the member's to see.
 func (db *DB) CreateTopic(t Topic, memberID string) (topic Topic, created bool, err error) {
+	return db.createTopic(t, memberID, func(*Tx) error { return nil })
+}
+
+// createTopic is CreateTopic that does more with a topic that was created.
+func (db *DB) createTopic(t Topic, memberID string, more func(*Tx) error) (topic Topic, created bool, err error) {
 	err = db.Update(func(tx *Tx) error {
-		added, err := tx.execCount(`INSERT INTO topic (id, mesh_id, name, description, visibility, created_by, created_at)
-			VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mesh_id, name) DO NOTHING`,
-			t.ID, t.MeshID, t.Name, orNull(t.Description), t.Visibility, memberID, t.CreatedAt.UnixMilli())
+		added, err := tx.execCount(`INSERT INTO topic (id, mesh_id, name, description, visibility, created_by, created_at, sealer_pubkey)
+			VALUES (?, ?, ?, ?, ?, ?, ?, ?) ON CONFLICT (mesh_id, name) DO NOTHING`,
+			t.ID, t.MeshID, t.Name, orNull(t.Description), t.Visibility, memberID, t.CreatedAt.UnixMilli(), orNull(t.SealerKey))
 		if err != nil {
 			return err
 		}
 		if created = added == 1; created {
 			topic = t
 			if err := tx.subscribe(t.ID, memberID, "lead", t.CreatedAt); err != nil {
+				return err
+			}
+			if err := more(tx); err != nil {
 				return err
 			}
 			return tx.auditTopic(EventTopicCreated, t, memberID, nil)
@@ -152,6 +166,9 @@ func (db *DB) LeaveTopic(meshID, memberID, ref string) (t Topic, err error) {
 		delete(tx.audiences, t.ID)
 		left, err := tx.execCount(`DELETE FROM topic_member WHERE topic_id = ? AND member_id = ?`, t.ID, memberID)
 		if err != nil || left == 0 {
+			return err
+		}
+		if err := tx.dropSeal(t.ID, memberID); err != nil {
 			return err
 		}
 		return tx.auditTopic(EventTopicLeft, t, memberID, nil)
@@ -207,6 +224,9 @@ func (tx *Tx) auditTopic(event string, t Topic, by string, more map[string]any) 
 		return err
 	}
 	payload := map[string]any{"topicId": t.ID, "topic": t.Name, "visibility": t.Visibility, "by": name}
+	if t.Encrypted() {
+		payload["encrypted"] = true
+	}
 	maps.Copy(payload, more)
 	return tx.audit(t.MeshID, event, pubkey, payload)
 }

@@ -48,7 +48,7 @@ func scanWebhook(scan func(...any) error) (w Webhook, err error) {
 // CreateWebhook keeps a new webhook of an active member for the topic of the id or
 // name TopicID, and returns it with what that topic is. Errors: ErrMemberRevoked, ErrNotFound (no such
 // topic for this member), ErrForbidden (may not post there), ErrExists (the name is
-// taken), ErrTooMany.
+// taken), ErrPlaintext (the topic is encrypted), ErrTooMany.
 func (db *DB) CreateWebhook(w Webhook) (Webhook, error) {
 	err := db.Update(func(tx *Tx) error {
 		if err := tx.mayPost(w.MemberID); err != nil {
@@ -60,6 +60,9 @@ func (db *DB) CreateWebhook(w Webhook) (Webhook, error) {
 		}
 		if role == "" || role == "observer" {
 			return ErrForbidden
+		}
+		if topic.Encrypted() {
+			return ErrPlaintext
 		}
 		w.TopicID, w.Topic, w.Active = topic.ID, topic.Name, true
 		var has int

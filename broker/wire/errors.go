@@ -56,6 +56,13 @@ const (
 
 	// of webhooks (protocol, services, section 3)
 	WebhookExists = "webhook_exists"
+
+	// of encrypted topics (protocol, services, section 2)
+	TopicEncrypted   = "topic_encrypted" // (ours) of a send: it takes no readable messages
+	TopicUnencrypted = "topic_unencrypted"
+	AlreadyEncrypted = "already_encrypted"
+	KeyNotSealed     = "key_not_sealed_for_member"
+	NotInTopic       = "recipient_not_in_topic"
 )
 
 // WebSocket close codes the broker uses (RFC 6455 section 7.4; 4000–4999 are

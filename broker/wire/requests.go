@@ -31,6 +31,10 @@ var requests = table(
 	func() Message { return new(TopicDescribe) },
 	func() Message { return new(TopicSearch) },
 	func() Message { return new(TopicReceipts) },
+	func() Message { return new(TopicKey) },
+	func() Message { return new(TopicClaimKey) },
+	func() Message { return new(TopicPendingSeals) },
+	func() Message { return new(TopicSeal) },
 	func() Message { return new(Disconnect) },
 	func() Message { return new(Kick) },
 	func() Message { return new(Ban) },
@@ -78,6 +82,7 @@ const (
 	CapNoLease    = "no_lease"    // (ours) its presence ends with its connection: a command that asks and leaves
 	CapUnheld     = "unheld"      // (ours) it takes messages also while it is working or dnd, and decides by itself when to show them
 	CapSiblings   = "siblings"    // (ours) it is pushed what other connections of its own member say in topics
+	CapTopicKeys  = "topic_keys"  // (ours) it has a use for the keys of topics: it is told by mesh_changed when somebody waits for one, or it got one
 	CapMeshEvents = "mesh_events" // (ours) it wants mesh_changed, and to know in the hello_ack where it is and as what
 )
 
@@ -225,6 +230,8 @@ type TopicCreate struct {
 	Name        string `json:"name"`
 	Description string `json:"description,omitempty"`
 	Visibility  string `json:"visibility,omitempty"` // public (default), private or dm
+	Encrypted   bool   `json:"encrypted,omitempty"`  // (ours) then with one's own copy of the key, as the broker is to have none
+	OwnSeal
 }
 
 // TopicList asks for the topics one may see.

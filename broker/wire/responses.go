@@ -18,6 +18,10 @@ var responses = table(
 	func() Message { return new(TopicHistoryResponse) },
 	func() Message { return new(TopicSearchResponse) },
 	func() Message { return new(TopicReceiptsResponse) },
+	func() Message { return new(TopicKeyResponse) },
+	func() Message { return new(TopicClaimKeyResponse) },
+	func() Message { return new(TopicPendingSealsResponse) },
+	func() Message { return new(TopicSealResponse) },
 	func() Message { return new(DisconnectAck) },
 	func() Message { return new(KickAck) },
 	func() Message { return new(BanAck) },
@@ -179,6 +183,7 @@ const (
 type MeshChange struct {
 	What     []string `json:"what"`               // ChangedPeers and so on, each once
 	MeshName string   `json:"meshName,omitempty"` // with ChangedMesh: what it is now
+	Topic    string   `json:"topic,omitempty"`    // with ChangedSeals: its name
 }
 
 // What may have changed.
@@ -188,6 +193,7 @@ const (
 	ChangedMembers = "members" // member_list, and topic_members of general
 	ChangedInvites = "invites" // invite_list; only who may ask for it is told
 	ChangedMesh    = "mesh"    // the mesh's name
+	ChangedSeals   = "seals"   // topic_key or topic_pending_seals of a topic; only its members with CapTopicKeys are told
 )
 
 // PeerEvent is the eventData of presence events.
@@ -236,6 +242,7 @@ type TopicRef struct {
 	ID         string `json:"id"`
 	Name       string `json:"name"`
 	Visibility string `json:"visibility"`
+	Keyed      bool   `json:"keyed,omitempty"` // (ours) see TopicInfo
 }
 
 // TopicListResponse answers topic_list.
@@ -256,6 +263,7 @@ type TopicInfo struct {
 	Role          string  `json:"role,omitempty"`       // (ours) one's own; "": one is not in it
 	Mentions      int     `json:"mentions,omitempty"`   // (ours) unread ones of oneself
 	ReadUpToID    string  `json:"readUpToId,omitempty"` // (ours) the newest message that one has read
+	Keyed         bool    `json:"keyed,omitempty"`      // (ours) it is encrypted: it has a key, and messages without are refused
 	Encrypted     bool    `json:"encrypted,omitempty"`  // (ours) the newest message has body version 2: the broker can not read it
 }
 

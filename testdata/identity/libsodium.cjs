@@ -111,10 +111,28 @@ function box(file, { seeds, keys, peers, boxes, recipients, sealed }) {
   });
 }
 
+function topicKey(file, { seeds, seals, bodies }) {
+  const x = (name) => sodium.crypto_sign_ed25519_sk_to_curve25519(pairOf(seeds[name]).privateKey);
+  const xPublic = (name) => sodium.crypto_sign_ed25519_pk_to_curve25519(pairOf(seeds[name]).publicKey);
+  answer(file, seals, (s) => {
+    const copy = unbase64(s.encrypted_key);
+    const opened = tryTo(() => sodium.crypto_box_open_easy(copy.subarray(32), unbase64(s.nonce), copy.subarray(0, 32), x(s.recipient)));
+    const box = sodium.crypto_box_easy(unhex(s.topic_key), unbase64(s.nonce), xPublic(s.recipient), x(s.sealer));
+    return { sealer_key: hex(xPublic(s.sealer)), encrypted_key: base64(Buffer.concat([xPublic(s.sealer), box])), opened: opened && hex(opened) };
+  });
+  answer(file, bodies, (b) => {
+    const opened = tryTo(() => sodium.crypto_secretbox_open_easy(unbase64(b.ciphertext), unbase64(b.nonce), unhex(b.topic_key)));
+    return {
+      ciphertext: base64(sodium.crypto_secretbox_easy(unhex(b.plaintext), unbase64(b.nonce), unhex(b.topic_key))),
+      opened: opened && hex(opened),
+    };
+  });
+}
+
 sodium.ready.then(() => {
   const files = {
     "hello.json": hello, "attestation.json": attestation, "session_hello.json": sessionHello,
-    "invite.json": invite, "verify.json": verify, "box.json": box,
+    "invite.json": invite, "verify.json": verify, "box.json": box, "topickey.json": topicKey,
   };
   for (const [file, f] of Object.entries(files)) f(file, read(file));
   console.log(JSON.stringify(answers, null, 2));
