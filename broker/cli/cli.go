@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -89,7 +88,8 @@ Without a command it serves, like "meshbox serve".`
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
 		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.searchCommand(), a.statusCommand(), a.peersCommand(), a.tokenCommand(), a.benchCommand(),
-		a.mcpCommand(), a.hookCommand(), a.leaveCommand(), a.versionCommand(), a.completionCommand(root))
+		a.mcpCommand(), a.hookCommand(), a.leaveCommand(),
+		a.serviceCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand(root))
 	return root
@@ -151,13 +151,6 @@ func noArguments(c *cobra.Command, args []string) error {
 	return usagef("%s takes no arguments; see: %s --help", c.CommandPath(), c.CommandPath())
 }
 
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArguments,
-		Run: func(*cobra.Command, []string) { fmt.Fprintf(a.out, "meshbox %s\n", version()) },
-	}
-}
-
 // helpCommand replaces cobra's own, which calls a wrong name a success.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
@@ -192,21 +185,4 @@ func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
 			return usagef("the shell %q must be bash, zsh, fish or powershell", args[0])
 		},
 	}
-}
-
-// version is what the build recorded: a module version, else the commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-			return "devel-" + setting.Value[:12]
-		}
-	}
-	return "devel"
 }
