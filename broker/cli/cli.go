@@ -89,7 +89,7 @@ Without a command it serves, like "meshbox serve".`
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
 		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.searchCommand(), a.statusCommand(), a.peersCommand(), a.tokenCommand(), a.benchCommand(),
 		a.mcpCommand(), a.hookCommand(), a.leaveCommand(),
-		a.serviceCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root))
+		a.serviceCommand(), a.doctorCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand(root))
 	return root

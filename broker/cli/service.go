@@ -12,6 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"meshbox/broker/clients"
+	"meshbox/broker/doctor"
 	"meshbox/broker/service"
 	"meshbox/broker/store"
 )
@@ -152,8 +153,8 @@ func awaitReady(ctx context.Context, m *service.Manager, listen string) error {
 	ctx, cancel := context.WithTimeout(ctx, serviceStart)
 	defer cancel()
 	for {
-		status, err := askReady(ctx, address)
-		if err == nil && status == "ready" {
+		answer, err := doctor.Probe(ctx, address, "/health/ready")
+		if err == nil && answer.Status == "ready" {
 			return nil
 		}
 		state, failed := m.State(ctx)
@@ -312,9 +313,9 @@ func healthOf(ctx context.Context, listen string) string {
 	}
 	ctx, cancel := context.WithTimeout(ctx, healthTime)
 	defer cancel()
-	status, err := askReady(ctx, address)
+	answer, err := doctor.Probe(ctx, address, "/health/ready")
 	if err != nil {
 		return "no answer: " + err.Error()
 	}
-	return status
+	return answer.Status
 }

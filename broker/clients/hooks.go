@@ -52,10 +52,12 @@ func (s *System) RemoveHooks() Change {
 }
 
 func (s *System) editHooks(snippet string, edit func(*document) error) Change {
-	c := editJSON(s.inHome("CLAUDE_CONFIG_DIR", ".claude", "settings.json"), true, snippet, edit)
+	c := editJSON(s.hooksFile(), true, snippet, edit)
 	c.Client, c.Title = "claude", "Claude Code's hooks"
 	return c
 }
+
+func (s *System) hooksFile() string { return s.inHome("CLAUDE_CONFIG_DIR", ".claude", "settings.json") }
 
 // hasHooks reports whether each event calls the command, and none another of ours.
 func hasHooks(d *document, command string) bool {
