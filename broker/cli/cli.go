@@ -89,9 +89,10 @@ Without a command it serves, like "meshbox serve".`
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
 		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.searchCommand(), a.statusCommand(), a.peersCommand(), a.tokenCommand(), a.benchCommand(),
 		a.mcpCommand(), a.hookCommand(), a.leaveCommand(),
-		a.serviceCommand(), a.doctorCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root))
+		a.serviceCommand(), a.doctorCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root), a.manCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand(root))
+	addCompletions(root)
 	return root
 }
 
@@ -162,27 +163,6 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 			}
 			about.InitDefaultHelpFlag()
 			return about.Help()
-		},
-	}
-}
-
-// completionCommand is one command with an argument instead of cobra's four.
-func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use: "completion SHELL", Short: "Print a script that completes commands in bash, zsh, fish or powershell",
-		Args: arguments(1, 1, "bash|zsh|fish|powershell"),
-		RunE: func(c *cobra.Command, args []string) error {
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(a.out, true)
-			case "zsh":
-				return root.GenZshCompletion(a.out)
-			case "fish":
-				return root.GenFishCompletion(a.out, true)
-			case "powershell":
-				return root.GenPowerShellCompletionWithDesc(a.out)
-			}
-			return usagef("the shell %q must be bash, zsh, fish or powershell", args[0])
 		},
 	}
 }

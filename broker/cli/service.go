@@ -46,7 +46,7 @@ func (a *app) serviceCommand() *cobra.Command {
 func (a *app) serviceInstallCommand() *cobra.Command {
 	f := &serviceFlags{}
 	c := &cobra.Command{
-		Use: "install [-- SERVE-FLAG...]", Short: "Have systemd run this program, now and after each start of the machine",
+		Use: "install [flags] [-- SERVE-FLAG...]", DisableFlagsInUseLine: true, Short: "Have systemd run this program, now and after each start of the machine",
 		Long: `Write a unit for systemd and start it, once you have seen it and agree. What stands
 behind -- are flags of "meshbox serve", as in
 
