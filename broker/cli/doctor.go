@@ -85,40 +85,40 @@ func (f *doctorFlags) examination(dbNamed, listenNamed bool) (c doctor.Config, e
 		return c, err
 	}
 	if _, missing := os.Stat(c.DB); missing != nil && !dbNamed {
-		if found := installedService(); found != nil && found.Flag("db") != "" {
-			c.DB, c.Named = found.Flag("db"), true
+		if found, start := installedService(); found != nil && found.Flag("db") != "" {
+			c.DB, c.Named, c.Start = found.Flag("db"), true, start
 			if !listenNamed {
 				c.Listen = or(found.Flag("listen"), c.Listen)
 			}
 		}
 	}
+	if c.Start == "" {
+		c.Start = self() + " --db " + shellWord(c.DB) + "; to have it always: " + self() + " service install"
+	}
+	c.Keys = f.config
 	if f.config == "" {
-		c.Keys, err = peer.DefaultFolder()
-	} else {
-		c.Keys, err = filepath.Abs(f.config)
-	}
-	if err != nil {
+		c.Keys, _ = peer.DefaultFolder() // "": who has no home, as a container, has no keys there
+	} else if c.Keys, err = filepath.Abs(f.config); err != nil {
 		return c, err
 	}
-	if c.Binary, err = os.Executable(); err != nil {
-		return c, err
-	}
-	c.Machine, err = doctor.ThisMachine()
+	c.Machine = doctor.ThisMachine()
+	c.Binary, err = os.Executable()
 	return c, err
 }
 
-// installedService is that of the user, else that of the machine, else nil.
-func installedService() *service.Installed {
+// installedService is that of the user, else that of the machine, else nil; and what
+// starts it.
+func installedService() (found *service.Installed, start string) {
 	for _, system := range []bool{false, true} {
 		m, err := service.NewManager(system, runtime.GOOS)
 		if err != nil {
 			continue
 		}
 		if found, err := m.Find(); err == nil && found != nil {
-			return found
+			return found, m.StartLine()
 		}
 	}
-	return nil
+	return nil, ""
 }
 
 // printFindings prints a line for each finding, and its remedy below it.

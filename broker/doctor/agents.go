@@ -15,6 +15,9 @@ import (
 
 // identities looks at who may read the keys of the members on this machine.
 func (x *examination) identities(context.Context) {
+	if x.Keys == "" {
+		return
+	}
 	keyring, err := peer.OpenKeyring(x.Keys)
 	if err != nil {
 		what, remedy := sentence(err)
@@ -44,6 +47,9 @@ func (x *examination) identities(context.Context) {
 // agents looks at what the clients of agents start.
 func (x *examination) agents(context.Context) {
 	system := &x.Machine.Clients
+	if system.Home == "" {
+		return
+	}
 	for _, name := range system.Installed() {
 		entry, err := system.Configured(name)
 		switch {

@@ -30,9 +30,10 @@ type Finding struct {
 type Config struct {
 	DB      string // the data file
 	Named   bool   // somebody said which: then it has to be there
+	Start   string // the command that starts the server
 	Listen  string // where the server listens, such as 127.0.0.1:7900
 	URL     string // what people use; "" for what the server said last
-	Keys    string // folder of identities
+	Keys    string // folder of identities; "" if there is no home for one
 	Version string // of this program
 	Binary  string // path of this program
 
@@ -48,7 +49,7 @@ type Machine struct {
 	Run      func(ctx context.Context, name string, args ...string) (string, error) // what it printed
 	LookPath func(string) (string, error)
 	Roots    *x509.CertPool // nil: those of the system
-	Clients  clients.System
+	Clients  clients.System // without Home: not looked at
 }
 
 // defaultURL is where a server is that nobody told anything.

@@ -68,7 +68,7 @@ func patientWithout(t *testing.T) *patient {
 	home := t.TempDir()
 	p := &patient{t: t, home: home}
 	p.Config = Config{
-		DB: filepath.Join(home, "data", "meshbox.db"), Named: true, Listen: closedPort(t), URL: "http://" + closedPort(t), Keys: filepath.Join(home, "keys"), Version: "v1.0.0", Binary: filepath.Join(home, "meshbox"),
+		DB: filepath.Join(home, "data", "meshbox.db"), Named: true, Listen: closedPort(t), URL: "http://" + closedPort(t), Keys: filepath.Join(home, "keys"), Version: "v1.0.0", Start: "meshbox serve", Binary: filepath.Join(home, "meshbox"),
 		Machine: Machine{
 			Now: time.Now, Free: func(string) (uint64, error) { return 1 << 40, nil }, Writable: func(string) error { return nil }, Files: func() (uint64, bool) { return 1 << 20, true },
 			Run:      func(context.Context, string, ...string) (string, error) { return "yes\n", nil },
@@ -272,7 +272,7 @@ func TestSpace(t *testing.T) {
 func TestServer(t *testing.T) {
 	page := http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.Write([]byte("<html>")) })
 	t.Run("stopped", func(t *testing.T) {
-		patientWithout(t).wants(Warn, "server", "no server is running", "service install")
+		patientWithout(t).wants(Warn, "server", "no server is running", "start it with: meshbox serve")
 	})
 	t.Run("elsewhere", func(t *testing.T) {
 		p := newPatient(t)
@@ -465,6 +465,16 @@ func TestClients(t *testing.T) {
 		p.write(filepath.Join(p.home, ".claude", "settings.json"), string(change.After), 0o600)
 		p.wants(Fail, "clients", "hooks call "+p.home+"/my box/meshbox, which is not there", "meshbox leave")
 	})
+}
+
+func TestWithoutAHome(t *testing.T) {
+	p := newPatient(t)
+	p.Keys, p.Machine.Clients = "", clients.System{}
+	for _, f := range Examine(t.Context(), p.Config) {
+		if f.State != OK || f.Check == "identities" || f.Check == "clients" {
+			t.Errorf("%+v", f)
+		}
+	}
 }
 
 func TestSize(t *testing.T) {

@@ -40,7 +40,7 @@ func (x *examination) server(ctx context.Context) {
 	case !errors.Is(err, syscall.ECONNREFUSED):
 		x.fail("stop what listens there, or have meshbox listen elsewhere, with --listen", "%s takes connections, but no meshbox answers: %s", address, err)
 	case x.there() || x.Named:
-		x.warn("start it with: meshbox --db "+x.DB+"; to have it always, see: meshbox service install --help", "no server is running at %s", address)
+		x.warn("start it with: "+x.Start, "no server is running at %s", address)
 	default:
 		x.ok("none is running here")
 	}

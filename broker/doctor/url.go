@@ -15,7 +15,11 @@ import (
 	"github.com/coder/websocket"
 )
 
-const soon = 14 * 24 * time.Hour // a certificate that ends then should have been renewed
+// soon is when a certificate should have been renewed: with a sixth of its time left,
+// at two weeks at the latest. ACME clients do it with a third left.
+func soon(c *x509.Certificate) time.Duration {
+	return min(14*24*time.Hour, c.NotAfter.Sub(c.NotBefore)/6)
+}
 
 // publicURL asks what answers where people go.
 func (x *examination) publicURL(ctx context.Context) {
@@ -117,7 +121,7 @@ func (x *examination) certificate(ctx context.Context) {
 		return
 	}
 	end := chain[0].NotAfter
-	if end.Sub(now) < soon {
+	if end.Sub(now) < soon(chain[0]) {
 		x.warn("find out why it was not renewed by itself", "the certificate of %s ends on %s", u.Hostname(), end.Format(time.DateOnly))
 		return
 	}

@@ -222,6 +222,14 @@ func writeUnit(path, unit string) error {
 	return os.Rename(file.Name(), path)
 }
 
+// StartLine is what a person types to start the service.
+func (m *Manager) StartLine() string {
+	if m.System {
+		return "sudo systemctl start meshbox"
+	}
+	return "systemctl --user start meshbox"
+}
+
 // Logs is the command that shows what the service says.
 func (m *Manager) Logs() string {
 	if m.System {
