@@ -85,7 +85,7 @@ func (x *examination) judgeEntry(name string, entry clients.Entry) {
 			return
 		}
 	}
-	if !sameFile(entry.Command, x.Binary) {
+	if x.Binary != "" && !sameFile(entry.Command, x.Binary) {
 		x.warn("if that is an older one, "+again, "%s starts %s, which is another program than this one, %s", name, entry.Command, x.Binary)
 		return
 	}

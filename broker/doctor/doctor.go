@@ -35,7 +35,7 @@ type Config struct {
 	URL     string // what people use; "" for what the server said last
 	Keys    string // folder of identities; "" if there is no home for one
 	Version string // of this program
-	Binary  string // path of this program
+	Binary  string // path of this program; "" if it is not known
 
 	Machine Machine
 }
