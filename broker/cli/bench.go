@@ -48,8 +48,8 @@ reordered. Without a scenario it is pairs.
 The broker is a private one that is started for each scenario and removed again.
 With --invite it is the running one that the link leads to: bench joins its mesh
 as bench-1, bench-2… and these members stay in it.`,
-		Example:   "  meshbox bench\n  meshbox bench fanout --members 100 --json\n  meshbox bench pairs --rate 4000 --duration 30s",
-		ValidArgs: scenarios, Args: arguments(0, 1, "["+names+"]"),
+		Example: "  meshbox bench\n  meshbox bench fanout --members 100 --json\n  meshbox bench pairs --rate 4000 --duration 30s",
+		Args:    arguments(0, 1, "["+names+"]"),
 		RunE: func(c *cobra.Command, args []string) error {
 			return a.bench(c.Context(), f, append(args, "pairs")[0])
 		},

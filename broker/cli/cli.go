@@ -14,7 +14,6 @@ import (
 	"io/fs"
 	"os"
 	"os/signal"
-	"runtime/debug"
 	"strings"
 	"syscall"
 
@@ -89,9 +88,11 @@ Without a command it serves, like "meshbox serve".`
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
 		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.searchCommand(), a.statusCommand(), a.peersCommand(), a.topicCommand(), a.tokenCommand(), a.webhookCommand(), a.benchCommand(),
-		a.mcpCommand(), a.hookCommand(), a.leaveCommand(), a.versionCommand(), a.completionCommand(root))
+		a.mcpCommand(), a.hookCommand(), a.leaveCommand(),
+		a.serviceCommand(), a.doctorCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root), a.manCommand(root))
 	root.CompletionOptions.DisableDefaultCmd = true
 	root.SetHelpCommand(helpCommand(root))
+	addCompletions(root)
 	return root
 }
 
@@ -151,13 +152,6 @@ func noArguments(c *cobra.Command, args []string) error {
 	return usagef("%s takes no arguments; see: %s --help", c.CommandPath(), c.CommandPath())
 }
 
-func (a *app) versionCommand() *cobra.Command {
-	return &cobra.Command{
-		Use: "version", Short: "Print the version", Args: noArguments,
-		Run: func(*cobra.Command, []string) { fmt.Fprintf(a.out, "meshbox %s\n", version()) },
-	}
-}
-
 // helpCommand replaces cobra's own, which calls a wrong name a success.
 func helpCommand(root *cobra.Command) *cobra.Command {
 	return &cobra.Command{
@@ -171,42 +165,4 @@ func helpCommand(root *cobra.Command) *cobra.Command {
 			return about.Help()
 		},
 	}
-}
-
-// completionCommand is one command with an argument instead of cobra's four.
-func (a *app) completionCommand(root *cobra.Command) *cobra.Command {
-	return &cobra.Command{
-		Use: "completion SHELL", Short: "Print a script that completes commands in bash, zsh, fish or powershell",
-		Args: arguments(1, 1, "bash|zsh|fish|powershell"),
-		RunE: func(c *cobra.Command, args []string) error {
-			switch args[0] {
-			case "bash":
-				return root.GenBashCompletionV2(a.out, true)
-			case "zsh":
-				return root.GenZshCompletion(a.out)
-			case "fish":
-				return root.GenFishCompletion(a.out, true)
-			case "powershell":
-				return root.GenPowerShellCompletionWithDesc(a.out)
-			}
-			return usagef("the shell %q must be bash, zsh, fish or powershell", args[0])
-		},
-	}
-}
-
-// version is what the build recorded: a module version, else the commit.
-func version() string {
-	info, ok := debug.ReadBuildInfo()
-	if !ok {
-		return "unknown"
-	}
-	if v := info.Main.Version; v != "" && v != "(devel)" {
-		return v
-	}
-	for _, setting := range info.Settings {
-		if setting.Key == "vcs.revision" && len(setting.Value) >= 12 {
-			return "devel-" + setting.Value[:12]
-		}
-	}
-	return "devel"
 }

@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"meshbox/broker/doctor"
 	"meshbox/broker/store"
 )
 
@@ -16,7 +17,7 @@ const (
 	defaultDB     = "meshbox.db"
 	defaultURL    = "http://localhost:7900"
 
-	publicURLKey = "public_url" // in the setting table
+	publicURLKey = doctor.PublicURLKey // in the setting table
 )
 
 // dataFlags are those of commands that open the data file.

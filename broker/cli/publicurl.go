@@ -8,10 +8,12 @@ import (
 )
 
 // checkPublicURL returns a URL as links use it, without a slash at its end.
-func checkPublicURL(text string) (string, error) {
+func checkPublicURL(text string) (string, error) { return checkURL("--public-url", text) }
+
+func checkURL(flag, text string) (string, error) {
 	u, err := url.Parse(strings.TrimRight(text, "/"))
 	if err != nil || (u.Scheme != "http" && u.Scheme != "https") || !isHost(u) || *u != (url.URL{Scheme: u.Scheme, Host: u.Host}) {
-		return "", usagef("--public-url %q must be http:// or https:// and a host, such as https://mesh.example.org", text)
+		return "", usagef("%s %q must be http:// or https:// and a host, such as https://mesh.example.org", flag, text)
 	}
 	return u.Scheme + "://" + u.Host, nil
 }

@@ -2,6 +2,7 @@ package cli
 
 import (
 	"os"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -104,4 +105,63 @@ func readmeSections(t *testing.T) map[string]string {
 		sections[heading] += line
 	}
 	return sections
+}
+
+// A command that the README and its neighbours show is one
+// of ours, with flags that it has.
+func TestShownCommandsExist(t *testing.T) {
+	inline := regexp.MustCompile("`(?:sudo )?meshbox ([^`]*)`")
+	line := regexp.MustCompile(`(?m)^(?:    |.*\$ )(?:sudo )?meshbox (.*)$`)
+	shown := 0
+	for _, path := range []string{"README.md", "CONTRIBUTING.md", "CHANGELOG.md"} {
+		text := read(t, path)
+		for _, match := range append(inline.FindAllStringSubmatch(text, -1), line.FindAllStringSubmatch(text, -1)...) {
+			shown++
+			if problem := wrongCommand(match[1]); problem != "" {
+				t.Errorf("%s: meshbox %s: %s", path, match[1], problem)
+			}
+		}
+	}
+	if shown < 60 {
+		t.Errorf("only %d commands were found", shown)
+	}
+}
+
+// wrongCommand says what is wrong with the arguments of a command line, "" if nothing is.
+func wrongCommand(line string) string {
+	line, _, _ = strings.Cut(strings.ReplaceAll(line, "\\|", ""), " | ")
+	words := strings.Fields(line)
+	root := (&app{}).root()
+	root.InitDefaultVersionFlag()
+	root.InitDefaultHelpCmd()
+	c, rest, err := root.Find(words)
+	if err != nil {
+		return err.Error()
+	}
+	takesNone := c.HasSubCommands() // a group of commands
+	if takesNone && len(rest) > 0 && !strings.HasPrefix(rest[0], "-") && rest[0] != strings.ToUpper(rest[0]) {
+		return "there is no such command"
+	}
+	c.InitDefaultHelpFlag()
+	for _, word := range rest {
+		if word == "--" {
+			c = (&app{}).serveCommand("serve") // flags behind it are those of the server
+		}
+		name, ok := strings.CutPrefix(word, "--")
+		if name, _, _ = strings.Cut(name, "="); ok && name != "" && c.Flags().Lookup(name) == nil {
+			return "there is no --" + name
+		}
+	}
+	return ""
+}
+
+func TestWrongCommandsAreFound(t *testing.T) {
+	for line, wrong := range map[string]bool{
+		"invite --uses 3": false, "invite --nosuch": true, "nosuch": true, "service install -- --public-url https://x": false, "service install --public-url https://x": true,
+		"service install -- --nosuch": true, "--version": false, "COMMAND": false, "mesh nosuch": true,
+	} {
+		if got := wrongCommand(line); (got != "") != wrong {
+			t.Errorf("%q: %q", line, got)
+		}
+	}
 }

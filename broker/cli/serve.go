@@ -39,7 +39,11 @@ type serveFlags struct {
 }
 
 func (a *app) serveCommand(name string) *cobra.Command {
-	f := &serveFlags{limits: broker.DefaultLimits()}
+	return a.serveCommandOf(name, &serveFlags{limits: broker.DefaultLimits()})
+}
+
+// serveCommandOf is the command that sets f.
+func (a *app) serveCommandOf(name string, f *serveFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: name, Short: "Serve the broker and the web chat", Args: noArguments,
 		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), f) },

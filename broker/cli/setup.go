@@ -1,7 +1,6 @@
 package cli
 
 import (
-	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -22,15 +21,13 @@ import (
 
 // setupFlags say what is done to the clients of agents.
 type setupFlags struct {
+	agreeFlags
 	clients []string
-	yes     bool
-	dryRun  bool
 }
 
 func (f *setupFlags) add(c *cobra.Command, does string) {
 	c.Flags().StringArrayVar(&f.clients, "client", nil, "only this client: "+strings.Join(clients.Names(), ", ")+"; may be repeated (default: those that are installed)")
-	c.Flags().BoolVar(&f.yes, "yes", false, does+" without asking")
-	c.Flags().BoolVar(&f.dryRun, "dry-run", false, "show what would be changed, and change nothing")
+	f.agreeFlags.add(c, does)
 }
 
 // setup is one run of what changes clients.
@@ -82,7 +79,7 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 	if len(names) == 0 {
 		return nil
 	}
-	binary, err := ownPath()
+	binary, err := ownPath("join LINK")
 	if err != nil {
 		fmt.Fprintf(s.a.err, "meshbox: clients of agents are not set up: %s\n", err)
 		return nil
@@ -206,7 +203,7 @@ func (s *setup) handle(ctx context.Context, c clients.Change, purpose string) er
 		return nil
 	}
 	s.show(c, purpose)
-	agreed, err := s.agree(ctx)
+	agreed, err := s.a.agree(ctx, s.out, &s.flags.agreeFlags)
 	switch {
 	case err != nil:
 		return err
@@ -250,34 +247,6 @@ func indented(text string) string {
 	return all.String()
 }
 
-// agree asks a person. Nobody else is asked, and nothing is done then.
-func (s *setup) agree(ctx context.Context) (bool, error) {
-	switch {
-	case s.flags.dryRun:
-		return false, nil
-	case s.flags.yes:
-		return true, nil
-	case !isTerminal(s.a.in):
-		s.printf("Give --yes to have it done.\n")
-		return false, nil
-	}
-	s.printf("Do it? [Y/n] ")
-	answer := make(chan string, 1)
-	go func() { // a terminal cannot be told to stop reading
-		line, err := bufio.NewReader(s.a.in).ReadString('\n')
-		if err != nil {
-			line = "n"
-		}
-		answer <- strings.ToLower(strings.TrimSpace(line))
-	}()
-	select {
-	case <-ctx.Done():
-		return false, ctx.Err()
-	case said := <-answer:
-		return said == "" || said == "y" || said == "yes", nil
-	}
-}
-
 func (s *setup) say(c clients.Change, state string, problem error) {
 	result := setupResult{Client: c.Client, Path: c.Path, State: state}
 	if problem != nil {
@@ -288,11 +257,12 @@ func (s *setup) say(c clients.Change, state string, problem error) {
 
 func (s *setup) printf(format string, args ...any) { fmt.Fprintf(s.out, format, args...) }
 
-// ownPath is the absolute path of this program, which clients can start at any time.
-func ownPath() (string, error) {
+// ownPath is the absolute path of this program, which others can start at any time.
+// Who cannot is told what to run instead, with these arguments.
+func ownPath(args string) (string, error) {
 	path, err := os.Executable()
 	if err == nil && strings.Contains(path, string(filepath.Separator)+"go-build") {
-		err = errors.New(`"go run" makes a program that is gone afterwards. Build one that stays: go build -o meshbox . && ./meshbox join LINK`)
+		err = fmt.Errorf(`"go run" makes a program that is gone afterwards. Build one that stays: go build -o meshbox . && ./meshbox %s`, args)
 	}
 	return path, err
 }

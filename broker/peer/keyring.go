@@ -95,6 +95,15 @@ func (k *Keyring) Choose(mesh string) (Identity, error) {
 	return Identity{}, fmt.Errorf("you are in no mesh called %q; yours are: %s", mesh, strings.Join(names, ", "))
 }
 
+// Meshes returns the names of the meshes with an identity, the newest last.
+func (k *Keyring) Meshes() []string {
+	names := make([]string, len(k.identities))
+	for i, id := range k.identities {
+		names[i] = id.MeshSlug
+	}
+	return names
+}
+
 // Find returns the identity in the mesh with that id.
 func (k *Keyring) Find(meshID string) (Identity, bool) {
 	for _, id := range k.identities {
