@@ -48,6 +48,7 @@ type feed struct {
 	resume    int64             // the next catch-up asks for what comes after this seq
 	high      int64             // the newest seq that was pushed, or sent by this connection
 	passed    int64             // up to this seq everything was pushed that may be; it only grows
+	earlier   map[string]int64  // by topic id: until one has caught up, pushing begins with this seq, and not with since
 	held      int64             // from this seq on messages may have been held; 0: none was
 	declined  int               // counts offers not taken, for a catch-up to see that more came
 	reading   map[int64]bool    // seqs settled on disk while a page is read; nil: none is
@@ -55,7 +56,7 @@ type feed struct {
 	trimmed   bool              // floors were looked up, or need not be
 	urgent    bool              // the recipient is busy: only priority now passes
 	hidden    bool              // the recipient is hidden: no broadcasts and group messages
-	mine      map[string]bool   // ids of messages this connection sent to its own member: for its siblings
+	mine      map[string]bool   // ids of messages that this connection sent to its own member, for its siblings; true: to a topic
 	acks      bool              // the peer acks what it gets
 	open      int               // pushes that may still be acked: at most feedWindow
 	unsettled map[int64]*pushed // by seq
@@ -174,7 +175,7 @@ func (c *conn) catchUp() bool {
 		f.mu.Unlock()
 		return false
 	}
-	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage), Since: f.anew(), Own: f.own}
+	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage), Since: f.anew(), Own: f.own, Earlier: f.earlier}
 	f.reading = map[int64]bool{}
 	f.mu.Unlock()
 
@@ -227,7 +228,7 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 	}
 	f.behind = len(page) == ask.Limit || f.declined != declined
 	if !f.behind && !f.urgent {
-		f.held = 0
+		f.held, f.earlier = 0, nil
 	}
 	for topicID := range f.topics {
 		advanced = append(advanced, f.advance(topicID)...)
@@ -298,8 +299,9 @@ func (f *feed) anew() int64 {
 
 // remains is what a connection that takes the place of an ended one goes on from.
 type remains struct {
-	since int64           // of topics, nothing before this seq is owed; 0: not known
-	mine  map[string]bool // see feed
+	since   int64            // of topics, nothing before this seq is owed; 0: not known
+	earlier map[string]int64 // by topic id, but for these
+	mine    map[string]bool  // see feed; those to the member itself wait for whoever connects
 }
 
 // remains of a feed whose connection has ended. What waits in rows of its own comes
@@ -307,13 +309,19 @@ type remains struct {
 func (f *feed) remains() remains {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	left := remains{since: f.passed + 1, mine: maps.Clone(f.mine)}
+	left := remains{since: f.passed + 1, earlier: map[string]int64{}, mine: maps.Clone(f.mine)}
+	maps.DeleteFunc(left.mine, func(_ string, inTopic bool) bool { return !inTopic })
 	if f.held > 0 {
 		left.since = min(left.since, f.held)
 	}
-	for seq, p := range f.unsettled {
-		if !p.settled && p.topicID != "" {
-			left.since = min(left.since, seq)
+	// Topics are apart: of one that is settled nothing is to come again because
+	// another one is not.
+	for topicID, queue := range f.topics {
+		for _, seq := range queue { // ascending
+			if !f.unsettled[seq].settled {
+				left.earlier[topicID] = min(left.since, seq)
+				break
+			}
 		}
 	}
 	return left
@@ -322,13 +330,14 @@ func (f *feed) remains() remains {
 // isOwn reports whether a message that waits for this member was sent by this
 // connection itself, or by an earlier one of the same session. mu is held.
 func (f *feed) isOwn(p *store.Pending) bool {
-	return f.mine[p.ID] || f.box.SessionKey != "" && f.box.SessionKey == p.SenderPubKey
+	_, mine := f.mine[p.ID]
+	return mine || f.box.SessionKey != "" && f.box.SessionKey == p.SenderPubKey
 }
 
 // sendsToSelf leaves a message of this connection to the other ones of its member.
 // It is called before the message is stored, because from then on a catch-up finds
 // it.
-func (c *conn) sendsToSelf(messageID string) {
+func (c *conn) sendsToSelf(messageID string, inTopic bool) {
 	f := c.feed.Load()
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -338,5 +347,5 @@ func (c *conn) sendsToSelf(messageID string) {
 	if len(f.mine) >= feedWindow {
 		delete(f.mine, slices.Min(slices.Collect(maps.Keys(f.mine)))) // ids sort by time
 	}
-	f.mine[messageID] = true
+	f.mine[messageID] = inTopic
 }

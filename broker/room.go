@@ -167,6 +167,7 @@ func (b *Broker) newFeed(p, old *presence) *feed {
 		since = min(since, old.left.since)
 	}
 	f := newFeed(p, since)
+	f.earlier = old.left.earlier
 	maps.Copy(f.mine, old.left.mine)
 	return f
 }

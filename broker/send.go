@@ -43,7 +43,7 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 		c.b.earn(p)
 	}
 	if p.mayGet(post) {
-		c.sendsToSelf(post.ID)
+		c.sendsToSelf(post.ID, isTopic(post))
 	}
 	c.slots <- struct{}{}
 	c.pending.Add(1)
@@ -60,11 +60,14 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 
 // mayGet reports whether a message of p may wait for its own member.
 func (p *presence) mayGet(post *store.Post) bool {
-	if strings.HasPrefix(post.TargetSpec, "#") {
+	if isTopic(post) {
 		return p.wants(wire.CapSiblings)
 	}
 	return slices.ContainsFunc(post.Recipients, func(to store.Recipient) bool { return to.MemberID == p.member.ID })
 }
+
+// isTopic reports whether a message is for a topic, before the store has looked it up.
+func isTopic(post *store.Post) bool { return strings.HasPrefix(post.TargetSpec, "#") }
 
 // draft makes of a send what is to be stored, and says why it is refused, if it
 // is: the store wants both, as a repetition of what it has is none.

@@ -155,6 +155,13 @@ func TestComingBackRepeatsNothing(t *testing.T) {
 	page := wire.Client{SessionID: "page", Capabilities: []string{wire.CapSiblings}}
 	cut := h.dial(bob, peer.Options{Client: page})
 	stays := h.dial(bob, peer.Options{})
+	ask[*wire.TopicCreated](ann, &wire.TopicCreate{Name: "side"})
+	ask[*wire.Ack](stays, &wire.TopicJoin{Topic: "side"})
+	ann.say("#side", "in another topic, not acked here")
+	if push := cut.get(); push.Topic != "side" {
+		t.Fatalf("pushed %+v", push)
+	}
+	stays.wantPush("in another topic, not acked here")
 	for n := range 3 {
 		cut.say("#general", fmt.Sprint("mine ", n))
 		ann.say("#general", fmt.Sprint("for all ", n))
@@ -170,6 +177,7 @@ func TestComingBackRepeatsNothing(t *testing.T) {
 	cut.Close()
 	eventually(t, "the presence is leased", func() bool { return len(h.connsOf(bob.MemberID)) == 1 })
 	back := h.dial(bob, peer.Options{Client: page})
+	back.wantPush("in another topic, not acked here")
 	back.wantPush("not acked")
 	back.wantQuiet()
 }

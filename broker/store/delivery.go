@@ -34,23 +34,27 @@ type Waiting struct {
 
 	// Since is the Seq from which on a topic's messages come even if another
 	// connection of the member has got them; 0: they do not. Own: also those that the
-	// member sent itself.
-	Since int64
-	Own   bool
+	// member sent itself. Earlier: by topic id, where Since is another one.
+	Since   int64
+	Own     bool
+	Earlier map[string]int64
 }
 
 // waiting selects the seqs that wait for member ?1 and session ?2 after ?3, in
-// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since, ?8: own ones too. The limit is in
-// here, because joining and sorting all that waits for every page would make
+// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since, ?8: own ones too, ?9: JSON of
+// topics with an earlier since. The limit is in here, because joining and sorting all that waits for every page would make
 // catching up quadratic.
 const waiting = `SELECT seq, session_key FROM (
 		SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d JOIN message x ON x.seq = d.seq
 		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2) AND (x.priority = 'now' OR NOT ?4)
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
-			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, ?7 - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
-		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= ?7) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
+			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, `+anew+` - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
+		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= `+anew+`) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
+
+// anew is since for one topic.
+const anew = `coalesce((SELECT value FROM json_each(?9) WHERE key = tm.topic_id), ?7)`
 
 // notDropped: member ?1 let the topic message x in when it was posted.
 const notDropped = `NOT EXISTS (SELECT 1 FROM delivery dropped WHERE dropped.seq = x.seq AND dropped.member_id = ?1)`
@@ -66,7 +70,7 @@ const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
 func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) ([]Pending, error) {
-	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since, w.Own)
+	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since, w.Own, toJSON(w.Earlier))
 }
 
 // StillPending returns those of the messages seqs that still wait for a mailbox.
