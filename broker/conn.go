@@ -23,6 +23,9 @@ type conn struct {
 	out    *outbox
 	opened time.Time
 
+	leave   func() // gives back its places among the sockets, see admit
+	greeted func() // gives back the one among those without a hello
+
 	loops    sync.WaitGroup          // the write loop, and a ping that waits for its answer
 	lastPong atomic.Int64            // when, see uptime
 	feed     atomic.Pointer[feed]    // nil before a valid hello
@@ -48,6 +51,11 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 	c.log = b.log.With("remote", r.RemoteAddr)
 	if !b.enter() {
 		http.Error(w, "meshbox is shutting down; try again in a moment", http.StatusServiceUnavailable)
+		return
+	}
+	var ok bool
+	if c.leave, c.greeted, ok = b.admit(w, r); !ok {
+		b.serving.Done()
 		return
 	}
 	corking := &corkWriter{ResponseWriter: w}

@@ -337,6 +337,7 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 		return rejectSessionKey
 	}
 	c.helloGate.Stop()
+	c.greeted()
 	c.b.metrics.connections.Inc()
 	c.out.ring() // for what waits
 	if replaced != nil {

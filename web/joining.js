@@ -1,7 +1,9 @@
 /** The way in: from an invite, or from the question for one, to a membership. */
 
+import { HOME } from './route.js';
 import { identities, saveIdentity } from './identity.js';
 import { decodeToken, findInvite, InviteError, tokenOfCode } from './invite.js';
+import { HOME } from './route.js';
 import { showJoin, showWelcome } from './screens.js';
 
 /**
@@ -11,7 +13,7 @@ import { showJoin, showWelcome } from './screens.js';
  */
 export async function join(newest, enter) {
   const use = (invite) => useInvite(invite, enter);
-  if (location.pathname === '/') return showWelcome(use, '', newest?.meshSlug);
+  if (isHome()) return showWelcome(use, '', newest?.meshSlug);
   try {
     await use(findInvite(location.pathname) ?? {});
   } catch (problem) {

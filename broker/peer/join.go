@@ -82,9 +82,13 @@ func lookUp(ctx context.Context, link identity.Link) (string, error) {
 	var answer struct {
 		Found bool   `json:"found"`
 		Token string `json:"token"`
+		Error string `json:"error"`
 	}
 	if err := call(ctx, http.MethodGet, link.Base+"/api/public/invite-code/"+url.PathEscape(link.Code), nil, &answer); err != nil {
 		return "", err
+	}
+	if answer.Error != "" {
+		return "", fmt.Errorf("%s answered: %s", link.Base, answer.Error)
 	}
 	if !answer.Found {
 		return "", fmt.Errorf("there is no invite with the code %s at %s; ask for a new one", link.Code, link.Base)
