@@ -4,7 +4,6 @@ import (
 	"errors"
 	"net/http"
 	"strconv"
-	"sync"
 	"time"
 
 	"meshbox/broker/gate"
@@ -31,22 +30,21 @@ func newAdmission() admission { return admission{sockets: gate.NewCounts(), fres
 
 // admit gives a request for a socket its places: one until the connection ends, and
 // one until its hello. Otherwise it answers 503.
-func (b *Broker) admit(w http.ResponseWriter, r *http.Request) (leave, greeted func(), ok bool) {
+func (b *Broker) admit(w http.ResponseWriter, r *http.Request) (socket, fresh *gate.Place) {
 	address := gate.Address(r.RemoteAddr)
-	leave, ok = b.admission.sockets.Take(address, b.cfg.Limits.MaxPerAddress)
-	if !ok {
+	if socket = b.admission.sockets.Take(address, b.cfg.Limits.MaxPerAddress); socket == nil {
 		b.tooMany(w, tooManyFrom, "There are too many connections from your address; close one, or raise --max-connections-per-address.")
-		return nil, nil, false
+		return nil, nil
 	}
 	most := b.cfg.Limits.MaxPending
 	if b.admission.fresh.Total() < most { // the limit may be passed by as many as ask in the same instant
-		if greeted, ok = b.admission.fresh.Take(address, max(1, most/4)); ok {
-			return sync.OnceFunc(leave), sync.OnceFunc(greeted), true
+		if fresh = b.admission.fresh.Take(address, max(1, most/4)); fresh != nil {
+			return socket, fresh
 		}
 	}
-	leave()
+	socket.Leave()
 	b.tooMany(w, tooManyFresh, "Too many connections wait for their hello; try again in a moment, or raise --max-pending-connections.")
-	return nil, nil, false
+	return nil, nil
 }
 
 func (b *Broker) tooMany(w http.ResponseWriter, reason, sentence string) {

@@ -213,8 +213,8 @@ func (b *Broker) exit(c *conn) {
 	b.mu.Lock()
 	delete(b.conns, c)
 	b.mu.Unlock()
-	c.greeted()
-	c.leave()
+	c.fresh.Leave()
+	c.socket.Leave()
 	b.serving.Done()
 }
 

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"meshbox/broker/gate"
 	"meshbox/broker/wire"
 )
 
@@ -23,8 +24,8 @@ type conn struct {
 	out    *outbox
 	opened time.Time
 
-	leave   func() // gives back its places among the sockets, see admit
-	greeted func() // gives back the one among those without a hello
+	socket *gate.Place // see admit
+	fresh  *gate.Place // until a valid hello
 
 	loops    sync.WaitGroup          // the write loop, and a ping that waits for its answer
 	lastPong atomic.Int64            // when, see uptime
@@ -53,8 +54,7 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 		http.Error(w, "meshbox is shutting down; try again in a moment", http.StatusServiceUnavailable)
 		return
 	}
-	var ok bool
-	if c.leave, c.greeted, ok = b.admit(w, r); !ok {
+	if c.socket, c.fresh = b.admit(w, r); c.socket == nil {
 		b.serving.Done()
 		return
 	}

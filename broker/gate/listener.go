@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/netip"
 	"sync"
+	"sync/atomic"
 )
 
 // Limits bound the connections of a Listener.
@@ -40,10 +41,10 @@ func (l *listener) Accept() (net.Conn, error) {
 		}
 		if l.counts.Total() >= l.limits.Total {
 			l.limits.Refused(TooMany)
-		} else if release, ok := l.counts.Take(address, most); !ok {
+		} else if place := l.counts.Take(address, most); place == nil {
 			l.limits.Refused(TooManyFrom)
 		} else {
-			return &countedConn{Conn: conn, release: sync.OnceFunc(release)}, nil
+			return &countedConn{conn, place}, nil
 		}
 		conn.Close()
 	}
@@ -52,13 +53,21 @@ func (l *listener) Accept() (net.Conn, error) {
 // countedConn counts until it is closed.
 type countedConn struct {
 	net.Conn
-	release func()
+	place *Place
 }
 
 // Close implements net.Conn.
 func (c *countedConn) Close() error {
-	c.release()
+	c.place.Leave()
 	return c.Conn.Close()
+}
+
+// CloseWrite lets the HTTP server end an answer before it has read the whole request.
+func (c *countedConn) CloseWrite() error {
+	if half, ok := c.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
 }
 
 // Counts say how many of something each address has.
@@ -78,26 +87,38 @@ func (c *Counts) Total() int {
 	return c.total
 }
 
-// Take counts one more of an address, unless that would be more than most; 0 is no
-// bound, and loopback has none. release counts it off.
-func (c *Counts) Take(a netip.Addr, most int) (release func(), ok bool) {
+// Place is one that is counted.
+type Place struct {
+	counts *Counts
+	of     netip.Prefix
+	left   atomic.Bool
+}
+
+// Take counts one more of an address; nil if that would be more than most. 0 is no
+// bound, and loopback has none.
+func (c *Counts) Take(a netip.Addr, most int) *Place {
 	group := Group(a)
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	if most > 0 && !a.IsLoopback() && c.of[group] >= most {
-		return nil, false
+		return nil
 	}
 	c.total++
 	c.of[group]++
-	return func() { c.give(group) }, true
+	return &Place{counts: c, of: group}
 }
 
-func (c *Counts) give(group netip.Prefix) {
+// Leave counts it off. It may be called many times.
+func (p *Place) Leave() {
+	if p.left.Swap(true) {
+		return
+	}
+	c := p.counts
 	c.mu.Lock()
 	defer c.mu.Unlock()
 	c.total--
-	if c.of[group]--; c.of[group] == 0 {
-		delete(c.of, group)
+	if c.of[p.of]--; c.of[p.of] == 0 {
+		delete(c.of, p.of)
 	}
 }
 

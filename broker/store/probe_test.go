@@ -13,9 +13,12 @@ func TestCanWrite(t *testing.T) {
 	db, _ := newDB(t)
 	readOnly := func(on string) {
 		t.Helper()
-		if err := db.Update(func(tx *Tx) error { return tx.exec("PRAGMA query_only = " + on) }); err != nil {
+		if _, err := db.writer.tx.conn.ExecContext(t.Context(), "PRAGMA query_only = "+on); err != nil { // the writer is idle
 			t.Fatal(err)
 		}
+	}
+	if err := db.Update(func(*Tx) error { return nil }); err != nil {
+		t.Fatal(err)
 	}
 	age := func() { // as if the latest write was long ago
 		last := *db.writer.last.Load()
@@ -43,8 +46,9 @@ func TestCanWrite(t *testing.T) {
 // Who asks while another program holds the file is not kept waiting for it.
 func TestCanWriteDoesNotWaitForALock(t *testing.T) {
 	db, _ := newDB(t)
-	release := make(chan struct{})
-	go func() { _ = db.Update(func(*Tx) error { <-release; return nil }) }()
+	begun, release := make(chan struct{}), make(chan struct{})
+	go func() { _ = db.Update(func(*Tx) error { close(begun); <-release; return nil }) }()
+	<-begun
 	ctx, cancel := context.WithTimeout(t.Context(), 50*time.Millisecond)
 	defer cancel()
 	db.writer.last.Store(nil)
