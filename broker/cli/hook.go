@@ -107,7 +107,7 @@ func report(ctx context.Context, o peer.Options, event hookEvent) {
 		return
 	}
 	request.Header.Set("Content-Type", "application/json")
-	if response, err := http.DefaultClient.Do(request); err == nil {
+	if response, err := o.Identity.HTTPClient().Do(request); err == nil {
 		response.Body.Close()
 	}
 }

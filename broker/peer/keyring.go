@@ -33,6 +33,7 @@ type storedIdentity struct {
 	MemberID    string `json:"member_id"`
 	DisplayName string `json:"display_name"`
 	PeerType    string `json:"peer_type,omitempty"`
+	CertKey     string `json:"cert_key,omitempty"`
 	Seed        string `json:"seed"` // hex of 32 bytes: the secret
 }
 
@@ -68,7 +69,7 @@ func OpenKeyring(folder string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s holds a broken key for mesh %s; restore it, or move it away and join again", k.path, s.MeshSlug)
 		}
-		k.identities = append(k.identities, Identity{MeshID: s.MeshID, MeshSlug: s.MeshSlug, BrokerURL: s.BrokerURL, MemberID: s.MemberID, DisplayName: s.DisplayName, PeerType: s.PeerType, Key: key})
+		k.identities = append(k.identities, Identity{MeshID: s.MeshID, MeshSlug: s.MeshSlug, BrokerURL: s.BrokerURL, MemberID: s.MemberID, DisplayName: s.DisplayName, PeerType: s.PeerType, CertKey: s.CertKey, Key: key})
 	}
 	return k, nil
 }
@@ -117,7 +118,7 @@ func (k *Keyring) Add(id Identity) error {
 	k.identities = append(kept, id)
 	file := keyringFile{Version: 1}
 	for _, i := range k.identities {
-		file.Identities = append(file.Identities, storedIdentity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: i.MemberID, DisplayName: i.DisplayName, PeerType: i.PeerType, Seed: hex.EncodeToString(i.Key.Seed())})
+		file.Identities = append(file.Identities, storedIdentity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: i.MemberID, DisplayName: i.DisplayName, PeerType: i.PeerType, CertKey: i.CertKey, Seed: hex.EncodeToString(i.Key.Seed())})
 	}
 	text, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {
