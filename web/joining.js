@@ -1,9 +1,8 @@
 /** The way in: from an invite, or from the question for one, to a membership. */
 
-import { HOME } from './route.js';
 import { identities, saveIdentity } from './identity.js';
 import { decodeToken, findInvite, InviteError, tokenOfCode } from './invite.js';
-import { HOME } from './route.js';
+import { isHome } from './route.js';
 import { showJoin, showWelcome } from './screens.js';
 
 /**
