@@ -8,6 +8,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/url"
+	"os"
+	"runtime"
 	"strings"
 	"time"
 
@@ -128,6 +130,7 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		return err
 	}
 	defer db.Close()
+	keepPrivate(db.Path(), log)
 	s, err := f.site(db, sockets, publicURL, log)
 	if err != nil {
 		return err
@@ -146,6 +149,20 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		log.Info("serving", "listen", socket.Addr().String(), "public_url", publicURL, "db", db.Path(), "version", version(), "tls", s.secured.config != nil)
 	}
 	return a.runActors(ctx, s)
+}
+
+// keepPrivate takes the right to read the data file, which holds keys, from other users:
+// a restored copy often has it.
+func keepPrivate(path string, log *slog.Logger) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
+		return
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		log.Warn("other users may read the data file, and with it the keys of the meshes", "db", path, "err", err)
+		return
+	}
+	log.Warn("other users could read the data file, and with it the keys of the meshes; now it is private", "db", path)
 }
 
 // site prepares what stands in front of the broker.

@@ -49,6 +49,9 @@ func DefaultFolder() (string, error) {
 // OpenKeyring reads the keyring in folder; a missing one is empty.
 func OpenKeyring(folder string) (*Keyring, error) {
 	k := &Keyring{path: filepath.Join(folder, "identities.json")}
+	if info, err := os.Stat(k.path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		_ = os.Chmod(k.path, 0o600) // a restored copy; some file systems know no modes
+	}
 	text, err := os.ReadFile(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
