@@ -1,3 +1,5 @@
+//go:build unix
+
 package cli
 
 import (
@@ -20,7 +22,6 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
-	"runtime"
 	"strings"
 	"sync"
 	"testing"
@@ -277,7 +278,7 @@ func TestACME(t *testing.T) {
 		}
 	}
 	health()
-	if info, err := os.Stat(filepath.Join(folder, "meshbox.db.acme")); err != nil || runtime.GOOS != "windows" && info.Mode().Perm() != 0o700 {
+	if info, err := os.Stat(filepath.Join(folder, "meshbox.db.acme")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder of certificates: %v, %v", info, err)
 	}
 	noFollow := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}

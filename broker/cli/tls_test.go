@@ -187,4 +187,3 @@ func TestAuthoritysRefusalIsSaidOnceAMinute(t *testing.T) {
 		t.Errorf("a minute later:\n%s", said)
 	}
 }
-
