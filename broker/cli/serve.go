@@ -175,7 +175,7 @@ func (f *serveFlags) site(db *store.DB, sockets *sockets, publicURL string, log 
 	if err != nil {
 		return nil, err
 	}
-	s := &site{sockets: sockets, url: publicURL, log: log}
+	s := &site{sockets: sockets, url: publicURL, counts: gate.NewCounts(), log: log}
 	s.gate = gate.Config{Base: u.Path, Hosts: gate.NewHosts(f.net.names(publicURL)), Proxies: proxies}
 	s.limits = gate.Limits{Total: f.net.total, PerAddress: f.limits.MaxPerAddress, Exempt: proxies}
 	s.secured, err = f.net.secure(db.Path(), publicURL, log)
@@ -212,6 +212,7 @@ type site struct {
 	sockets *sockets
 	gate    gate.Config
 	limits  gate.Limits
+	counts  *gate.Counts // of all sockets
 	secured secured
 	url     string // public
 	log     *slog.Logger
@@ -230,7 +231,7 @@ func (a *app) runActors(ctx context.Context, s *site) error {
 	}
 	if s.sockets.challenge != nil {
 		server := s.challengeServer()
-		group.Add(func() error { return closedIsNil(server.Serve(s.sockets.challenge)) }, func(error) { server.Close() })
+		group.Add(func() error { return closedIsNil(server.Serve(gate.NewListener(s.sockets.challenge, s.limits, s.counts))) }, func(error) { server.Close() })
 	}
 	if s.secured.begin != nil {
 		ctx, cancel := context.WithCancel(context.Background())
@@ -279,9 +280,9 @@ func (s *site) challengeServer() *http.Server {
 
 // serve serves on all sockets until the server is shut down or one of them fails.
 func (s *site) serve(server *http.Server) error {
-	counts, failed := gate.NewCounts(), make(chan error, len(s.sockets.main))
+	failed := make(chan error, len(s.sockets.main))
 	for _, socket := range s.sockets.main {
-		socket = gate.NewListener(socket, s.limits, counts)
+		socket = gate.NewListener(socket, s.limits, s.counts)
 		go func() {
 			if s.secured.config != nil {
 				failed <- closedIsNil(server.ServeTLS(socket, "", ""))

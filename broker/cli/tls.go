@@ -40,7 +40,7 @@ func (f *netFlags) secure(data, publicURL string, log *slog.Logger) (secured, er
 		if err != nil {
 			return secured{}, err
 		}
-		own := &ownCert{cert: data + ".crt", key: data + ".key", names: append(f.hosts, u.Hostname()), log: log}
+		own := &ownCert{cert: data + ".crt", key: data + ".key", names: append([]string{u.Hostname()}, f.hosts...), log: log}
 		if err := own.load(time.Now()); err != nil {
 			return secured{}, err
 		}

@@ -46,6 +46,7 @@ func (a *app) welcome(ctx context.Context, db *store.DB, site *site, first *stor
 		line("                 %s", colons(site.secured.fingerprint))
 	}
 	site.warnOfPlainHTTP(s, line)
+	site.hintAtPublicURL(line)
 	line("Data file        %s %s", db.Path(), s.dim("(private: it holds the keys)"))
 	line("Stop             Ctrl-C")
 	fmt.Fprintln(&text)
@@ -69,6 +70,16 @@ func (s *site) warnOfPlainHTTP(style style, line func(string, ...any)) {
 	line("  a tunnel         --listen 127.0.0.1:%d, and on the other machine", port)
 	line("                   ssh -L %d:localhost:%d %s, or here: tailscale serve %d", port, port, hostOr("this-machine"), port)
 	line("")
+}
+
+// hintAtPublicURL says that links lead to this machine alone although others can reach
+// the server.
+func (s *site) hintAtPublicURL(line func(string, ...any)) {
+	const here = "https://localhost"
+	if rest, ok := strings.CutPrefix(s.url, here); ok && isOpen(s.sockets.main) {
+		line("On others        these links do not work; begin them with a name or address of this")
+		line("                 machine by --public-url, such as https://%s%s", hostOr("192.168.1.5"), rest)
+	}
 }
 
 // hostOr is what this machine is called.
