@@ -44,6 +44,7 @@ type authority struct {
 	asked  []string // domains whose challenge was answered
 	domain string
 	cert   []byte // PEM; the order is done
+	issued int
 }
 
 const challengeToken = "token-of-the-challenge"
@@ -157,7 +158,8 @@ func (a *authority) validate() {
 		a.t.Error(err)
 		return
 	}
-	r.Host = a.domain
+	_, port, _ := net.SplitHostPort(a.port80)
+	r.Host = a.domain + ":" + port
 	response, err := http.DefaultClient.Do(r)
 	if err != nil {
 		a.t.Errorf("the challenge: %v", err)
@@ -187,6 +189,7 @@ func (a *authority) issue(csr string) {
 		a.t.Error(err)
 		return
 	}
+	a.issued++
 	a.cert = append(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: der}), pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: a.root.Raw})...)
 }
 
@@ -280,6 +283,9 @@ func TestACME(t *testing.T) {
 	health()
 	if info, err := os.Stat(filepath.Join(folder, "meshbox.db.acme")); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("the folder of certificates: %v, %v", info, err)
+	}
+	if ca.issued != 1 {
+		t.Errorf("%d certificates were issued", ca.issued)
 	}
 	noFollow := &http.Client{CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	response, err := noFollow.Get("http://" + port80 + "/i/abcdefgh?x=1")

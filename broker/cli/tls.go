@@ -7,6 +7,7 @@ import (
 	"encoding/hex"
 	"fmt"
 	"log/slog"
+	"net"
 	"net/http"
 	"net/url"
 	"os"
@@ -148,7 +149,21 @@ func (f *acmeFlags) secure(cache string, log *slog.Logger) secured {
 	config := manager.TLSConfig()
 	watched := &acmeWatch{get: config.GetCertificate, log: log, domains: f.domains}
 	config.GetCertificate = watched.certificate
-	return secured{config: config, answer: manager.HTTPHandler, begin: watched.begin}
+	return secured{config: config, answer: answering(manager), begin: watched.begin}
+}
+
+// answering is the manager's HTTPHandler for every port: it takes a Host header with one
+// for another domain.
+func answering(manager *autocert.Manager) func(http.Handler) http.Handler {
+	return func(next http.Handler) http.Handler {
+		answer := manager.HTTPHandler(next)
+		return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+			if name, _, err := net.SplitHostPort(r.Host); err == nil {
+				r.Host = name
+			}
+			answer.ServeHTTP(w, r)
+		})
+	}
 }
 
 // acmeWatch says in the log why there is no certificate.
@@ -189,8 +204,9 @@ func (w *acmeWatch) note(domain string, err error, now time.Time) {
 // not with the first visitor.
 func (w *acmeWatch) begin(ctx context.Context) {
 	for _, domain := range w.domains {
+		// As browsers do: autocert would get another certificate, of RSA, for who has no ECDSA.
 		hello := &tls.ClientHelloInfo{
-			ServerName: domain, SupportedVersions: []uint16{tls.VersionTLS13}, CipherSuites: []uint16{tls.TLS_AES_128_GCM_SHA256},
+			ServerName: domain, CipherSuites: []uint16{tls.TLS_ECDHE_ECDSA_WITH_AES_128_GCM_SHA256},
 			SupportedCurves: []tls.CurveID{tls.CurveP256}, SignatureSchemes: []tls.SignatureScheme{tls.ECDSAWithP256AndSHA256},
 		}
 		if ctx.Err() != nil {
