@@ -83,7 +83,7 @@ func (b *Broker) getHealth(w http.ResponseWriter, r *http.Request) {
 var troubles = map[string]string{
 	"full":      "The disk is full: nothing can be stored until there is space.",
 	"read_only": "The data file can not be written; check its owner, its mode and the file system.",
-	"busy":      "Another program holds the data file; nothing can be stored until it lets go.",
+	"busy":      "The data file does not take a write in time: another program holds it, or the disk is very slow.",
 	"damaged":   "The data file is damaged; restore a backup.",
 	"down":      "The data file does not answer; the log says why.",
 }
