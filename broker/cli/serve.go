@@ -135,10 +135,12 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 	if err != nil {
 		return err
 	}
-	for key, value := range map[string]string{publicURLKey: publicURL, fingerprintKey: s.secured.fingerprint} {
-		if err := db.SetSetting(key, value); err != nil {
-			return fmt.Errorf("cannot write to the data file %s: %w", db.Path(), err)
-		}
+	err = db.SetSetting(publicURLKey, publicURL)
+	if known, _ := db.Setting(ctx, fingerprintKey); err == nil && known != s.secured.fingerprint { // "" is not kept at first
+		err = db.SetSetting(fingerprintKey, s.secured.fingerprint)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write to the data file %s: %w", db.Path(), err)
 	}
 	s.broker = broker.New(broker.Config{PublicURL: publicURL, Version: version(), Log: log, Limits: f.limits}, db, a.assets.Web)
 	s.gate.Refused, s.limits.Refused = s.broker.Refused, s.broker.Refused
