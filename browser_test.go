@@ -141,8 +141,9 @@ func write(selector, text string) action {
 
 // Modifiers of a key.
 const (
-	alt  = 1
-	ctrl = 2
+	alt   = 1
+	ctrl  = 2
+	shift = 8
 )
 
 // key presses a key as a keyboard does, wherever the focus is. chromedp's own

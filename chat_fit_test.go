@@ -46,9 +46,19 @@ var screens = []struct {
 	{"switcher", chromedp.Steps(key("k", ctrl), shows("dialog", "Go to")), key("Escape")},
 	{"new topic", chromedp.Steps(dispatch("#topic-new"), shows("dialog", "New topic")), key("Escape")},
 	{"settings", chromedp.Steps(dispatch("#settings-button"), shows("dialog", "Settings")), key("Escape")},
+	{"new API key", chromedp.Steps(dispatch("#settings-button"), clickButton("New API key"), shows("dialog", "What it may do")), twice(key("Escape"))},
+	{"made API key", chromedp.Steps(dispatch("#settings-button"), clickButton("New API key"), write("dialog [name=label]", "a script"), clickButton("Make the key"), shows(".secrets", "/mcp/cm_")), chromedp.Steps(twice(key("Escape")), dispatch("#settings-button"), shows(".api-keys li", "a script"), key("Escape"))},
+	{"made webhook", chromedp.Steps(dispatch("#settings-button"), clickButton("New webhook"), types("hook-"), until(`() => document.execCommand("insertText", false, Date.now())`), clickButton("Make the webhook"), shows(".secrets", "/hook/")), twice(key("Escape"))},
+	{"settings with keys", chromedp.Steps(dispatch("#settings-button"), shows(".api-keys li", "a script"), shows(".webhooks li", "hook-")), key("Escape")},
 	{"invite", chromedp.Steps(dispatch("#invite-button"), click("dialog .primary"), chromedp.WaitVisible(css(".qr"))), key("Escape")},
 	{"manage", chromedp.Steps(dispatch("#manage-button"), shows(".manage td", "Olga"), shows(".manage", "Withdraw")), key("Escape")},
 }
+
+// twice does something twice: it takes two Escapes to leave a dialog over another.
+func twice(act action) action { return chromedp.Steps(act, act) }
+
+// clickButton clicks the button with this text.
+func clickButton(text string) action { return chromedp.Click("//button[text()='" + text + "']") }
 
 // dispatch clicks also what is behind a sheet.
 func dispatch(selector string) action {
@@ -129,6 +139,16 @@ func TestWithTheKeyboardAlone(t *testing.T) {
 	do(t, page, key("Enter"))
 	focused("what was found", `document.activeElement.querySelector(".message-text")?.textContent === "second"`)
 	do(t, page, key("Escape"), gone("#panel"))
+	// An API key, made and revoked.
+	do(t, page, tabTo("#settings-button"), key("Enter"), tabTo(".api-keys .buttons button"), key("Enter"), chromedp.WaitVisible(css("dialog [name=label]")))
+	focused("what the key is for", `document.activeElement.name === "label"`)
+	do(t, page, types("by keys"), key("Enter"), shows(".secrets", "/mcp/cm_"))
+	focused("what was made", `document.activeElement.textContent === "Your new API key"`)
+	do(t, page, key("Escape"), gone(".secrets"))
+	focused("what opened the dialog", `document.activeElement.textContent === "New API key"`)
+	do(t, page, backTo(`[aria-label="Revoke by keys"]`), key("Enter"), tabTo("dialog.confirm .danger"), key("Enter"), shows(".api-keys summary", "1 that"))
+	focused("the list", `document.activeElement.matches(".granted")`)
+	do(t, page, key("Escape"), gone("dialog"))
 	// Who has it, without a pointer.
 	do(t, page, tabTo(".receipt"), shows("#receipt-window", "claude"))
 	for _, id := range js[[]string](t, page, `[...document.querySelectorAll("button, a, input, textarea, select, [tabindex='0']")].filter(e => e.checkVisibility() && !e.disabled && !e.closest("[inert]")).filter(e => {
@@ -139,11 +159,14 @@ func TestWithTheKeyboardAlone(t *testing.T) {
 	}
 }
 
-// tabTo presses Tab until an element has the focus.
-func tabTo(selector string) action {
+// tabTo presses Tab until an element has the focus; backTo presses Shift+Tab.
+func tabTo(selector string) action  { return walkTo(selector, key("Tab")) }
+func backTo(selector string) action { return walkTo(selector, key("Tab", shift)) }
+
+func walkTo(selector string, step action) action {
 	return func(ctx context.Context, target *chromedp.Target) (chromedp.Void, error) {
 		for range 80 {
-			if _, err := key("Tab")(ctx, target); err != nil {
+			if _, err := step(ctx, target); err != nil {
 				return chromedp.Void{}, err
 			}
 			there, err := chromedp.Evaluate[bool](fmt.Sprintf(`document.activeElement.matches(%q)`, selector))(ctx, target)

@@ -6,7 +6,9 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -451,6 +453,99 @@ func TestOneRunsTheMeshFromThePage(t *testing.T) {
 	do(t, h.page, shows(".manage tr", "first agents"), click(`[aria-label="Withdraw first agents"]`), until(`() => !document.querySelector(".manage").textContent.includes("first agents")`))
 	do(t, h.page, chromedp.SetValue(css(`.manage [name=name]`), "workshop"), chromedp.Click("//button[text()='Rename']"), key("Escape"), shows("#mesh-name", "workshop"))
 	do(t, page, shows("#mesh-name", "workshop"), gone("#invite-button"))
+}
+
+func TestAPIKeysFromThePage(t *testing.T) {
+	h := newHouse(t)
+	asked(t, h.agent("claude"), &wire.APIKeyCreate{Label: "of the agent", Capabilities: []string{"read"}})
+	ask := func(secret, method, path, body string) int {
+		t.Helper()
+		request, err := http.NewRequestWithContext(t.Context(), method, h.url+path, strings.NewReader(body))
+		if err != nil {
+			t.Fatal(err)
+		}
+		request.Header.Set("Authorization", "Bearer "+secret)
+		response, err := http.DefaultClient.Do(request)
+		if err != nil {
+			t.Fatal(err)
+		}
+		response.Body.Close()
+		return response.StatusCode
+	}
+	// The owner sees those of all.
+	do(t, h.page, click("#settings-button"), shows(".api-keys li", "of the agent"), shows(".api-keys li", "Of claude"), shows(".webhooks", "no webhooks"), clickButton("New API key"))
+	do(t, h.page, types("nightly"), click(`dialog [value=read]`), click(`dialog [value=send]`), clickButton("Make the key"), shows("dialog .error", "Choose what the key may do."))
+	do(t, h.page, click(`dialog [value=send]`), chromedp.SetValue(css(`dialog [name=topic]`), "general"), chromedp.SetValue(css(`dialog [name=term]`), "604800000"), clickButton("Make the key"), shows(".secrets", "/mcp/cm_"))
+	shown := js[[]string](t, h.page, `[...document.querySelectorAll(".secrets code")].map(e => e.textContent)`)
+	secret := shown[0]
+	if !strings.HasPrefix(shown[1], "curl -s "+h.url+"/api/v1/messages -H 'Authorization: Bearer "+secret+"' -d '{\"topic\": \"general\"") || shown[2] != h.url+"/mcp/"+secret {
+		t.Errorf("shown: %q", shown)
+	}
+	if focus := js[string](t, h.page, `document.activeElement.textContent`); focus != "Your new API key" {
+		t.Errorf("the focus is on %q", focus)
+	}
+	output, err := exec.CommandContext(t.Context(), "sh", "-c", shown[1]).CombinedOutput()
+	if err != nil || !strings.Contains(string(output), "messageId") {
+		t.Errorf("the line for scripts: %s, %v", output, err)
+	}
+	if status := ask(secret, http.MethodGet, "/api/v1/topics", ""); status != http.StatusForbidden {
+		t.Errorf("a key that may send reads: %d", status)
+	}
+	do(t, h.page, clickButton("Done"), gone(".secrets"), shows(".api-keys li", "nightly"), shows(".api-keys li", "May send in #general · until "))
+	if text := js[string](t, h.page, `document.body.textContent`); strings.Contains(text, secret) {
+		t.Error("the secret is still on the page")
+	}
+	do(t, h.page, click(`[aria-label="Revoke nightly"]`), shows("dialog.confirm", "Revoke nightly?"), click("dialog.confirm .plain"), shows(".api-keys li", "nightly"))
+	do(t, h.page, click(`[aria-label="Revoke nightly"]`), click("dialog.confirm .danger"), shows(".api-keys summary", "1 that works no more"), gone(`[aria-label="Revoke nightly"]`))
+	if status := ask(secret, http.MethodPost, "/api/v1/messages", `{"topic":"general","text":"x"}`); status != http.StatusUnauthorized {
+		t.Errorf("the revoked key: %d", status)
+	}
+	do(t, h.page, click(`[aria-label="Revoke of the agent"]`), click("dialog.confirm .danger"), shows(".api-keys", "You have no API keys."))
+	// A member sees its own, and makes no admin.
+	bob := h.guest("Bob")
+	do(t, bob, click("#settings-button"), shows(".api-keys", "You have no API keys."), clickButton("New API key"), chromedp.WaitVisible(css("dialog [value=read]")), gone("dialog [value=admin]"))
+}
+
+func TestWebhooksFromThePage(t *testing.T) {
+	h := newHouse(t)
+	claude := h.agent("claude")
+	asked(t, claude, &wire.TopicCreate{Name: "deploys"})
+	do(t, h.page, click(`#other-topics [data-topic=deploys] a`), click("#join-topic-button"), gone("#join-topic"))
+	do(t, h.page, click("#settings-button"), clickButton("New webhook"), types("Two words"), clickButton("Make the webhook"), shows("dialog .error", "1 to 50 of a-z"))
+	do(t, h.page, chromedp.SetValue(css(`dialog [name=name]`), "disk"), clickButton("Make the webhook"), shows(".secrets", "/hook/"))
+	shown := js[[]string](t, h.page, `[...document.querySelectorAll(".secrets code")].map(e => e.textContent)`)
+	output, err := exec.CommandContext(t.Context(), "sh", "-c", shown[1]).CombinedOutput()
+	if err != nil || !strings.Contains(string(output), `"ok":true`) {
+		t.Errorf("the line to try it: %s, %v", output, err)
+	}
+	wantText(t, claude, "It works")
+	do(t, h.page, clickButton("Done"), shows(".webhooks li", "Speaks in #deploys"), key("Escape"), sees("disk (webhook)", "It works"), shows(".message .badge", "connector"))
+	if own := js[bool](t, h.page, `document.querySelector(".message.own") !== null`); own {
+		t.Error("what the webhook says is shown as said by who made it")
+	}
+	issue := `{"action":"opened","issue":{"number":5,"title":"**@Olga** [x](https://evil.example) <https://evil.example> https://evil.example","html_url":"https://git.example.org/5"},"repository":{"full_name":"octo/app"},"sender":{"login":"mo"}}`
+	request, err := http.NewRequestWithContext(t.Context(), http.MethodPost, shown[0], strings.NewReader(issue))
+	if err != nil {
+		t.Fatal(err)
+	}
+	request.Header.Set("X-GitHub-Event", "issues")
+	response, err := http.DefaultClient.Do(request)
+	if err != nil {
+		t.Fatal(err)
+	}
+	response.Body.Close()
+	do(t, h.page, shows(".message-text", "mo opened issue #5: **@\u2060Olga** [x](https://evil.example) <https://evil.example> https://evil.example"))
+	if links := js[[]string](t, h.page, `[...document.querySelectorAll(".message-text a")].map(a => a.href)`); len(links) != 1 || links[0] != "https://git.example.org/5" {
+		t.Errorf("links: %q", links)
+	}
+	if bold := js[string](t, h.page, `[...document.querySelectorAll(".message-text :is(strong, .mention)")].map(e => e.textContent).join()`); bold != "octo/app" {
+		t.Errorf("marked: %s", bold)
+	}
+	do(t, h.page, click("#settings-button"), click(`[aria-label="Delete disk"]`), click("dialog.confirm .danger"), shows(".webhooks", "You have no webhooks."))
+	output, err = exec.CommandContext(t.Context(), "sh", "-c", shown[1]).CombinedOutput()
+	if err != nil || !strings.Contains(string(output), `"error":"not_found"`) {
+		t.Errorf("after it was deleted: %s, %v", output, err)
+	}
 }
 
 func TestInvitesThatDoNotWork(t *testing.T) {

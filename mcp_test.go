@@ -305,6 +305,52 @@ func TestHooksTellThatAnAgentIsBusy(t *testing.T) {
 	do(t, h.page, gone("#people [data-status=working]"))
 }
 
+// The hook of a client that cannot be woken tells its agent at the end of a turn, once,
+// and the ledger says so.
+func TestAHookTellsAtTheEndOfATurn(t *testing.T) {
+	h := newHouse(t)
+	config, folder := t.TempDir(), t.TempDir()
+	joins(t, h.program, config, h.db(), "gemini")
+	gemini := startMCPAs(t, "gemini-cli-mcp-client", exec.Command(h.program, "mcp", "--config", config), folder)
+	codex := mcpAgent(t, h.program, h.db(), "codex", h.folder)
+	gemini.call("list_peers", nil, "You hear of what is for you with your next tool call")
+	hook := func(event string) string {
+		t.Helper()
+		command := exec.Command(h.program, "hook", "gemini", "--config", config)
+		command.Stdin = strings.NewReader(`{"hook_event_name": "` + event + `", "session_id": "session-1", "cwd": ` + quote(folder) + `}`)
+		output, err := command.CombinedOutput()
+		if err != nil {
+			t.Errorf("the hook failed: %v", err)
+		}
+		return string(output)
+	}
+	silent := func(event string) {
+		t.Helper()
+		if said := hook(event); said != "" {
+			t.Errorf("the hook said %q", said)
+		}
+	}
+	id := regexp.MustCompile(`Stored as (\w+)`).FindStringSubmatch(codex.call("send_message", map[string]any{"to": "gemini", "text": "before any hook"}, "Stored"))[1]
+	silent("BeforeAgent")
+	do(t, h.page, shows("#people [data-status=working]", "gemini"))
+	gemini.call("list_peers", nil, "You hear of what is for you when your turn ends.*1 unread")
+	var told string
+	for deadline := time.Now().Add(patience); told == "" && time.Now().Before(deadline); time.Sleep(50 * time.Millisecond) {
+		told = hook("AfterAgent")
+	}
+	if !regexp.MustCompile(`^\{"decision":"deny","reason":"\[meshbox\] 1 new message for you: from codex\S* \(agent, key [0-9a-f ]+\) to you\. Call check_inbox.*\}\n$`).MatchString(told) {
+		t.Fatalf("it was told %q", told)
+	}
+	gemini.reads("before any hook")
+	codex.call("message_status", map[string]any{"message": id}, `given to the agent: at turn end`)
+	silent("AfterAgent")
+	// Who looks by itself is not told of it.
+	do(t, h.page, says("@gemini look"), says("nothing for anybody"))
+	gemini.reads("@gemini look")
+	silent("AfterAgent")
+	do(t, h.page, gone("#people [data-status=working]"))
+}
+
 // bearer adds an API key to requests.
 type bearer struct{ key string }
 

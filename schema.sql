@@ -146,6 +146,17 @@ CREATE TABLE topic_gap (
   PRIMARY KEY (topic_id, member_id, after_seq)
 ) STRICT, WITHOUT ROWID;
 
+-- A stretch of a topic that an agent of a member was given by its program: all of
+-- it that was for the member.
+CREATE TABLE topic_handed (
+  topic_id  TEXT NOT NULL REFERENCES topic (id),
+  member_id TEXT NOT NULL REFERENCES member (id),
+  from_seq  INTEGER NOT NULL,                       -- the stretch begins with this message.seq
+  upto_seq  INTEGER NOT NULL,                       -- and ends with this one
+  handed_by TEXT NOT NULL,                          -- how the agent came to hear of it
+  PRIMARY KEY (topic_id, member_id, from_seq)
+) STRICT, WITHOUT ROWID;
+
 -- Every message, in the order in which it was accepted. AUTOINCREMENT, because
 -- cursors would skip a number that was used twice after pruning.
 CREATE TABLE message (
@@ -181,6 +192,7 @@ CREATE TABLE delivery (
   pushed_at   INTEGER,                              -- first handed to a connection; NULL: not yet, as far as is known here
   settled_at  INTEGER,                              -- NULL: it waits
   outcome     TEXT CHECK (outcome IN ('acked', 'expired', 'dropped_by_grant')),
+  handed_by   TEXT,                                 -- of an acked one: an agent was given it, and how it came to hear of it
   PRIMARY KEY (seq, member_id, session_key)
 ) STRICT, WITHOUT ROWID;
 CREATE INDEX delivery_waiting ON delivery (member_id, seq) WHERE settled_at IS NULL;
@@ -228,6 +240,22 @@ CREATE TABLE api_key (
 ) STRICT;
 CREATE INDEX api_key_member ON api_key (member_id);
 CREATE INDEX api_key_mesh ON api_key (mesh_id, created_at);
+
+-- A webhook: a secret address that a service posts to, and that speaks in one topic.
+-- It acts for the member that made it. Its messages bear its id and its key as those
+-- of their sender, so that the member sees them as it sees others'.
+CREATE TABLE webhook (
+  id         TEXT PRIMARY KEY,
+  mesh_id    TEXT NOT NULL REFERENCES mesh (id),
+  member_id  TEXT NOT NULL REFERENCES member (id),  -- who made it
+  topic_id   TEXT NOT NULL REFERENCES topic (id),
+  name       TEXT NOT NULL,
+  pubkey     TEXT NOT NULL,                         -- nobody has the secret half
+  hash       TEXT NOT NULL UNIQUE,                  -- hex SHA-256 of the secret in its address, which itself is not kept
+  created_at INTEGER NOT NULL,
+  UNIQUE (mesh_id, name)
+) STRICT;
+CREATE INDEX webhook_member ON webhook (member_id);
 
 -- What happened in a mesh besides messages: an append-only chain in which each
 -- entry carries the hash of the one before. Never content of messages.

@@ -26,18 +26,24 @@ const (
 )
 
 // newSecret returns the secret of a new key.
-func newSecret() string {
+func newSecret() string { return keyPrefix + newRandom() }
+
+// newRandom returns keySecretLen random bytes in base64url.
+func newRandom() string {
 	var random [keySecretLen]byte
 	rand.Read(random[:]) // never fails (crypto/rand)
-	return keyPrefix + base64.RawURLEncoding.EncodeToString(random[:])
+	return base64.RawURLEncoding.EncodeToString(random[:])
 }
 
 // isSecret reports whether text has the form of a secret. What has not is not
 // looked up.
 func isSecret(text string) bool {
 	random, ok := strings.CutPrefix(text, keyPrefix)
-	return ok && len(random) == base64.RawURLEncoding.EncodedLen(keySecretLen)
+	return ok && isRandom(random)
 }
+
+// isRandom reports whether text is as long as what newRandom returns.
+func isRandom(text string) bool { return len(text) == base64.RawURLEncoding.EncodedLen(keySecretLen) }
 
 func (r request) apiKeyCreate(m *wire.APIKeyCreate) {
 	now := time.Now()

@@ -73,13 +73,13 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	}
 	b.metrics = newMetrics(b)
 	b.handler = b.routes(web)
-	b.resumeLeases()
-	b.sessionsEnded.Store(true) // perhaps while nobody served
 	newest, err := db.NewestSeq(context.Background())
 	if err != nil {
 		b.log.Error("the newest message could not be read; connections get some messages twice", "err", err)
 	}
 	b.newest.Store(newest)
+	b.resumeLeases()
+	b.sessionsEnded.Store(true) // perhaps while nobody served
 	return b
 }
 

@@ -56,6 +56,9 @@ func (b *Broker) deliver(from *presence, by *conn, post *store.Post, posted stor
 		b.ledger.topicMoved(post.TopicID)
 		b.streams.ring(func(s *stream) bool { return s.topicID == post.TopicID })
 	}
+	if by != nil {
+		by.sent(post.Seq)
+	}
 	targets := b.targets(by, post, posted.Audience)
 	if len(targets) == 0 {
 		return
@@ -82,8 +85,11 @@ func (b *Broker) targets(by *conn, post *store.Post, audience []string) (conns [
 	if r == nil {
 		return nil
 	}
-	for _, memberID := range audience { // a topic: never back to its sender
-		if memberID != post.SenderMemberID && !post.Denied[memberID] {
+	for _, memberID := range audience { // of a topic
+		switch {
+		case memberID == post.SenderMemberID:
+			conns = r.appendSiblings(conns, memberID)
+		case !post.Denied[memberID]:
 			conns = r.appendConns(conns, memberID, false)
 		}
 	}
@@ -106,6 +112,17 @@ func (b *Broker) targets(by *conn, post *store.Post, audience []string) (conns [
 func (r *room) appendConns(conns []*conn, memberID string, visibleOnly bool) []*conn {
 	for p := range r.byMember[memberID] {
 		if p.conn != nil && (p.visible || !visibleOnly) {
+			conns = append(conns, p.conn)
+		}
+	}
+	return conns
+}
+
+// appendSiblings adds the connections of a member that get what it says itself in
+// topics. Broker.mu is held.
+func (r *room) appendSiblings(conns []*conn, memberID string) []*conn {
+	for p := range r.byMember[memberID] {
+		if p.conn != nil && p.wants(wire.CapSiblings) {
 			conns = append(conns, p.conn)
 		}
 	}

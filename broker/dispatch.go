@@ -114,7 +114,7 @@ func countsAsSend(m wire.Message) bool {
 	case *wire.TopicSearch:
 		return true
 	case *wire.SetGrants, *wire.TopicCreate, *wire.TopicJoin, *wire.TopicLeave, *wire.TopicInvite, *wire.TopicDescribe,
-		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename, *wire.APIKeyCreate, *wire.APIKeyRevoke:
+		*wire.InviteCreate, *wire.InviteRevoke, *wire.MeshRename, *wire.APIKeyCreate, *wire.APIKeyRevoke, *wire.CreateWebhook, *wire.DeleteWebhook:
 		return true
 	}
 	return false
@@ -239,6 +239,12 @@ func (r request) routeMesh(m wire.Message) {
 		r.apiKeyList()
 	case *wire.APIKeyRevoke:
 		r.apiKeyRevoke(m)
+	case *wire.CreateWebhook:
+		r.createWebhook(m)
+	case *wire.DeleteWebhook:
+		r.deleteWebhook(m)
+	case *wire.ListWebhooks:
+		r.listWebhooks()
 	}
 }
 

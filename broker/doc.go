@@ -23,7 +23,8 @@
 // Scripts come by HTTP with an API key (apikey.go, rest.go): whoever has one acts as
 // the member that issued it, and its messages go the same way (restpost.go). An event
 // stream (reststream.go, streams.go) is rung after the commit, too, and reads the
-// store from its cursor.
+// store from its cursor. What services post to a webhook (webhook.go, webhookpost.go)
+// is made a line of (package webhook), and is a message of the webhook itself.
 //
 // What everyone has got is deleted after a while (prune.go), unless it is history.
 //

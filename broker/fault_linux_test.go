@@ -108,6 +108,7 @@ func TestFullDiskRefusesSendsAndLosesNothing(t *testing.T) {
 	folder := smallDisk(t, 4096)
 	h := newHouseIn(t, folder)
 	ann, bob := h.arrive("ann"), h.join("bob")
+	hook := ann.hook("disk", "")
 	for i := range 20 {
 		ann.post(bob.Key.Public(), bulky(i), wire.PriorityNext)
 	}
@@ -116,6 +117,7 @@ func TestFullDiskRefusesSendsAndLosesNothing(t *testing.T) {
 	if !strings.HasPrefix(refusal, "busy: the disk of the broker is full") {
 		t.Errorf("refused with %q", refusal)
 	}
+	h.posts(hook.URL, "no space for this").wantUndelivered(http.StatusServiceUnavailable, wire.Busy)
 	h.worksWithoutWriting(ann)
 	h.wantHealth("full")
 	back := h.dial(bob, peer.Options{})

@@ -28,22 +28,27 @@ import (
 // not pushed stays on disk, so slow means late and never lost.
 //
 // Siblings: the cursor of a topic is the member's, and another connection of it
-// may ack what this one, being behind, has not read yet. What was said in a topic
-// since the hello is pushed all the same: a peer that asked the history when it was
-// greeted would miss it otherwise.
+// may ack what this one has not read yet, being behind, or has held, being busy. What
+// was said in a topic since the hello is pushed all the same: a peer that asked the
+// history when it was greeted would miss it otherwise. Who comes back to its presence
+// goes on where it was. What its own member said by another connection is pushed to
+// one that asks for it (wire.CapSiblings), and waits for nobody.
 //
 // Invariants: everything that waits and may pass, up to resume while behind and
 // up to high else, was pushed on this connection. A message is pushed at most
 // once per pass, because it is in unsettled until the disk says that it is
-// settled; only redelivery repeats it.
+// settled; only redelivery repeats it, and a pass for what was held may.
 type feed struct {
 	box   store.Mailbox
 	since int64 // what was stored before, the peer asks the history for; see the note on siblings
+	own   bool  // it gets what other connections of its member say in topics
 
 	mu        sync.Mutex
 	behind    bool              // the store may hold more than was pushed
 	resume    int64             // the next catch-up asks for what comes after this seq
-	high      int64             // the newest seq pushed
+	high      int64             // the newest seq that was pushed, or sent by this connection
+	passed    int64             // up to this seq everything was pushed that may be; it only grows
+	held      int64             // from this seq on messages may have been held; 0: none was
 	declined  int               // counts offers not taken, for a catch-up to see that more came
 	reading   map[int64]bool    // seqs settled on disk while a page is read; nil: none is
 	floors    map[string]int64  // by topic id: older messages are left to history
@@ -72,21 +77,28 @@ type pushed struct {
 	tries      int
 	noted      bool // the store knows that it was pushed
 	settled    bool // but not yet on disk
+	handedBy   string
 	exhausted  bool // pushed often enough: it no longer counts as open
 }
 
-// newFeed is that of a presence which just arrived, when newest was the newest
-// message. Broker.mu is held.
-func newFeed(p *presence, newest int64) *feed {
-	return &feed{
+// newFeed is that of a presence which just arrived and has what was stored before
+// since, or asks the history for it. Broker.mu is held.
+func newFeed(p *presence, since int64) *feed {
+	f := &feed{
 		box:    store.Mailbox{MemberID: p.member.ID, SessionKey: p.sessionKey},
-		since:  newest + 1,
+		since:  since,
+		own:    p.wants(wire.CapSiblings),
+		passed: since - 1,
 		acks:   slices.Contains(p.client.Capabilities, wire.CapClientAck),
 		urgent: p.status != wire.StatusIdle && !p.wants(wire.CapUnheld),
 		hidden: !p.visible,
 		behind: true, // what came before is waiting
 		mine:   map[string]bool{}, unsettled: map[int64]*pushed{}, byID: map[string]int64{}, topics: map[string][]int64{},
 	}
+	if f.urgent {
+		f.held = since
+	}
+	return f
 }
 
 // offer pushes a message that was just committed, unless the connection is
@@ -95,8 +107,8 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 	f := c.feed.Load()
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	if p.Seq <= f.high {
-		return // a catch-up was faster
+	if p.Seq <= f.high || f.isOwn(p) {
+		return // a catch-up was faster, or it was sent before a reconnect
 	}
 	if f.urgent && p.Priority != wire.PriorityNow {
 		return // held: it waits in the store until the recipient is idle
@@ -110,7 +122,19 @@ func (c *conn) offer(p *store.Pending, frame []byte) {
 		return
 	}
 	f.add(p)
+	f.passed = max(f.passed, f.high)
 	c.b.ledger.pushed(p.Seq)
+}
+
+// sent notes that a message of this connection was committed: it has that.
+func (c *conn) sent(seq int64) {
+	f := c.feed.Load()
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	if !f.behind && !f.urgent { // else what came before is to be pushed yet
+		f.high = max(f.high, seq)
+		f.passed = max(f.passed, f.high)
+	}
 }
 
 // add notes that a message was pushed. mu is held.
@@ -150,7 +174,7 @@ func (c *conn) catchUp() bool {
 		f.mu.Unlock()
 		return false
 	}
-	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage), Since: max(f.since, f.high+1)}
+	ask := store.Waiting{After: f.resume, Floors: f.floors, Urgent: f.urgent, Limit: min(room, feedPage), Since: f.anew(), Own: f.own}
 	f.reading = map[int64]bool{}
 	f.mu.Unlock()
 
@@ -199,8 +223,12 @@ func (c *conn) pushPage(f *feed, page []store.Pending, floors map[string]int64, 
 			c.b.ledger.pushed(p.Seq)
 		}
 		f.resume = p.Seq
+		f.passed = max(f.passed, f.resume)
 	}
 	f.behind = len(page) == ask.Limit || f.declined != declined
+	if !f.behind && !f.urgent {
+		f.held = 0
+	}
 	for topicID := range f.topics {
 		advanced = append(advanced, f.advance(topicID)...)
 	}
@@ -227,6 +255,9 @@ func (c *conn) gate(urgent bool) {
 	f := c.feed.Load()
 	f.mu.Lock()
 	opens := f.urgent && !urgent
+	if urgent && f.held == 0 {
+		f.held = f.passed + 1
+	}
 	f.urgent = urgent
 	f.mu.Unlock()
 	if opens {
@@ -256,15 +287,47 @@ func (c *conn) wake() {
 	c.out.ring()
 }
 
+// anew is the seq from which on messages of topics are pushed even if another
+// connection has acked them. mu is held.
+func (f *feed) anew() int64 {
+	if f.held > 0 {
+		return max(f.since, min(f.held, f.passed+1))
+	}
+	return max(f.since, f.passed+1)
+}
+
+// remains is what a connection that takes the place of an ended one goes on from.
+type remains struct {
+	since int64           // of topics, nothing before this seq is owed; 0: not known
+	mine  map[string]bool // see feed
+}
+
+// remains of a feed whose connection has ended. What waits in rows of its own comes
+// again by itself.
+func (f *feed) remains() remains {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	left := remains{since: f.passed + 1, mine: maps.Clone(f.mine)}
+	if f.held > 0 {
+		left.since = min(left.since, f.held)
+	}
+	for seq, p := range f.unsettled {
+		if !p.settled && p.topicID != "" {
+			left.since = min(left.since, seq)
+		}
+	}
+	return left
+}
+
 // isOwn reports whether a message that waits for this member was sent by this
 // connection itself, or by an earlier one of the same session. mu is held.
 func (f *feed) isOwn(p *store.Pending) bool {
 	return f.mine[p.ID] || f.box.SessionKey != "" && f.box.SessionKey == p.SenderPubKey
 }
 
-// sendsToSelf leaves a message of this connection to its own member to the
-// member's other connections. It is called before the message is stored, because
-// from then on a catch-up finds it.
+// sendsToSelf leaves a message of this connection to the other ones of its member.
+// It is called before the message is stored, because from then on a catch-up finds
+// it.
 func (c *conn) sendsToSelf(messageID string) {
 	f := c.feed.Load()
 	f.mu.Lock()

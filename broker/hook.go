@@ -23,6 +23,8 @@ import (
 // names the agent by what its hello said: process and folder.
 
 const (
+	statusPath = "/hook/set-status"
+
 	hookRate    = rate.Limit(30.0 / 60) // reports per second of one process in one folder, lasting
 	hookBurst   = 30                    // reports of one at once
 	maxHookers  = 1024                  // processes that report at the same time

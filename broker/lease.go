@@ -113,6 +113,7 @@ func (b *Broker) detach(p *presence) {
 	r := b.rooms[p.meshID]
 	present := r != nil && r.all[p.id] == p && p.conn != nil
 	if present {
+		p.left = p.conn.feed.Load().remains()
 		p.conn, p.leaseUntil = nil, time.Now().Add(b.cfg.Limits.Lease)
 		r.live--
 	}
@@ -218,6 +219,7 @@ func (b *Broker) resumed(l store.Lease) (*presence, error) {
 		status: l.Status, since: now, leaseUntil: now.Add(b.cfg.Limits.Lease), // who said the status is not kept: anybody may say otherwise
 	}
 	_ = json.Unmarshal([]byte(l.Client), &p.client) // written by saveLease
+	p.left.since = b.newest.Load() + 1              // of what came after the broker ended nothing is missed
 	p.earned.Store(true)
 	state := member.State
 	if l.Proven {

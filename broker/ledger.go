@@ -14,7 +14,7 @@ import (
 
 // The ledger (protocol section 5): what became of each copy of a message.
 //
-//	stored ──▶ pushed ──▶ acked
+//	stored ──▶ pushed ──▶ acked, or handed by who says so with the ack
 //	   └──────────┴─────▶ expired          dropped_by_grant
 //
 // The store has it all but the pushes of the last seconds, which live
@@ -117,7 +117,7 @@ func (b *Broker) describe(asking *presence, copies []store.Copy) []wire.Copy {
 	for i, c := range copies {
 		list[i] = wire.Copy{
 			Name: c.Name, Pubkey: cmp.Or(c.SessionKey, c.PubKey), State: stateOf(c),
-			PushedAt: wire.OptionalTime(c.PushedAt), SettledAt: wire.OptionalTime(c.SettledAt), Seen: c.Seen,
+			PushedAt: wire.OptionalTime(c.PushedAt), SettledAt: wire.OptionalTime(c.SettledAt), Seen: c.Seen, HandedBy: c.HandedBy,
 		}
 		switch {
 		case c.Outcome == store.OutcomeAcked:
@@ -147,6 +147,8 @@ func (r *room) isConnected(to store.Recipient) bool {
 
 func stateOf(c store.Copy) string {
 	switch {
+	case c.Outcome == store.OutcomeAcked && c.HandedBy != "":
+		return wire.CopyHanded
 	case c.Outcome != "":
 		return c.Outcome
 	case !c.PushedAt.IsZero():

@@ -3,6 +3,7 @@ package broker
 import (
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"testing"
 	"time"
@@ -123,6 +124,53 @@ func TestLedgerOfATopicComesFromItsCursors(t *testing.T) {
 
 // What was left to the history of a topic was not delivered, whatever the cursor
 // says.
+// A program that gives messages to an agent says so with its ack, and how the agent
+// came to hear of them: of these messages, and of no other.
+func TestLedgerKnowsWhatWasHandedToAnAgent(t *testing.T) {
+	h := newHouse(t)
+	ann, bob := h.arrive("ann"), h.join("bob")
+	page := h.dial(bob, peer.Options{})
+	seen := ann.say("#general", "seen by a page")
+	page.wantPush("seen by a page")
+	page.Close()
+	eventually(t, "the page is gone", func() bool { return len(h.connsOf(bob.MemberID)) == 0 })
+	agent := h.dial(bob, peer.Options{})
+	direct := ann.say(bob.Key.Public(), "hello")
+	said := map[string]string{} // id → how it is handed
+	var order []string
+	for _, by := range []string{wire.Woken, wire.AtTurnEnd, wire.AtTurnEnd, "", wire.NextToolCall, "by a miracle"} {
+		id := ann.say("#general", "handed "+by)
+		order, said[id] = append(order, id), by
+	}
+	acks := map[string]string{direct: wire.Woken}
+	maps.Copy(acks, said)
+	for range len(acks) {
+		push := agent.get()
+		if err := agent.AckHanded(t.Context(), push, acks[push.MessageID]); err != nil {
+			t.Fatal(err)
+		}
+	}
+	said[order[len(order)-1]] = ""
+	check := func(ann *guest) {
+		t.Helper()
+		if c := ann.wantState(direct, "bob", wire.CopyHanded); c.HandedBy != wire.Woken || c.Status != wire.StatusDelivered || c.SettledAt == nil {
+			t.Errorf("%+v", c)
+		}
+		for _, id := range append(order, seen) {
+			state := wire.CopyHanded
+			if said[id] == "" {
+				state = wire.CopyAcked
+			}
+			if c := ann.wantState(id, "bob", state); c.HandedBy != said[id] || !ann.status(id).Delivered {
+				t.Errorf("%+v, want %q", c, said[id])
+			}
+		}
+	}
+	check(ann)
+	h.restart()
+	check(h.dial(ann.id, peer.Options{}))
+}
+
 func TestLedgerDoesNotCallHistoryDelivered(t *testing.T) {
 	h := newHouse(t)
 	ann, bob := h.arrive("ann"), h.join("bob")

@@ -29,6 +29,7 @@ type presence struct {
 	// owned by Broker.mu
 	conn       *conn     // nil: the presence is leased
 	leaseUntil time.Time // of a leased one
+	left       remains   // of a leased one
 	status     string
 	saidBy     source    // who set it, see status.go
 	since      time.Time // when it was set

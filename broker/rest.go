@@ -230,10 +230,15 @@ func writeProblem(w http.ResponseWriter, e *restError) {
 	if e.status == http.StatusUnauthorized {
 		w.Header().Set("WWW-Authenticate", "Bearer")
 	}
+	writeWithRetry(w, e, e.problem)
+}
+
+// writeWithRetry writes the body of such an answer, and when it may be tried again.
+func writeWithRetry(w http.ResponseWriter, e *restError, body any) {
 	if e.wait > 0 {
 		w.Header().Set("Retry-After", strconv.Itoa(wholeSeconds(e.wait)))
 	}
-	writeJSON(w, e.status, e.problem)
+	writeJSON(w, e.status, body)
 }
 
 // readBody reads the JSON object of a request into body.
@@ -259,8 +264,11 @@ func tooLarge(limit int64) *restError {
 // bodyLimit is how many bytes the body of a request may have. A text may be twice as
 // long in JSON as it is.
 func (b *Broker) bodyLimit(r *http.Request) int64 {
-	if strings.HasPrefix(r.URL.Path, "/api/v1/") {
+	switch path := r.URL.Path; {
+	case strings.HasPrefix(path, "/api/v1/"):
 		return int64(2*b.cfg.Limits.MaxMessage + wire.FrameOverhead)
+	case strings.HasPrefix(path, hookPath) && path != statusPath:
+		return maxDelivery
 	}
 	return maxBody
 }

@@ -2,6 +2,7 @@ package broker
 
 import (
 	"cmp"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -140,6 +141,9 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 	if old != nil {
 		replaced = old.conn
 		r.remove(old)
+		if old.conn != nil {
+			old.left = old.conn.feed.Load().remains()
+		}
 		p.inherit(old)
 		if p.rekeyed && old.sessionKey != "" {
 			b.sessionsEnded.Store(true) // what waits for the old key is for the member now
@@ -148,8 +152,23 @@ func (b *Broker) arrive(p *presence, first func() []byte) (silent bool, replaced
 	b.applyReport(p, time.Now())
 	r.add(p)
 	p.conn.sendFrame(first())
-	p.conn.feed.Store(newFeed(p, b.newest.Load())) // after that pushes follow
+	p.conn.feed.Store(b.newFeed(p, old)) // after that pushes follow
 	return old != nil, replaced, ""
+}
+
+// newFeed is that of p, which goes on where old was, if it took its place. Broker.mu
+// is held.
+func (b *Broker) newFeed(p, old *presence) *feed {
+	since := b.newest.Load() + 1
+	if old == nil {
+		return newFeed(p, since)
+	}
+	if old.left.since > 0 {
+		since = min(since, old.left.since)
+	}
+	f := newFeed(p, since)
+	maps.Copy(f.mine, old.left.mine)
+	return f
 }
 
 // claimKey settles who routes under p's session key if somebody else does. A

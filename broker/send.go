@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"log/slog"
 	"slices"
+	"strings"
 	"time"
 
 	"meshbox/broker/store"
@@ -41,7 +42,7 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 	if refused == nil && !p.earned.Load() {
 		c.b.earn(p)
 	}
-	if slices.ContainsFunc(post.Recipients, func(to store.Recipient) bool { return to.MemberID == p.member.ID }) {
+	if p.mayGet(post) {
 		c.sendsToSelf(post.ID)
 	}
 	c.slots <- struct{}{}
@@ -55,6 +56,14 @@ func (c *conn) handleSend(m *wire.Send, r request) {
 		<-c.slots
 		c.pending.Done()
 	})
+}
+
+// mayGet reports whether a message of p may wait for its own member.
+func (p *presence) mayGet(post *store.Post) bool {
+	if strings.HasPrefix(post.TargetSpec, "#") {
+		return p.wants(wire.CapSiblings)
+	}
+	return slices.ContainsFunc(post.Recipients, func(to store.Recipient) bool { return to.MemberID == p.member.ID })
 }
 
 // draft makes of a send what is to be stored, and says why it is refused, if it

@@ -25,14 +25,18 @@ type settling struct {
 // means one more delivery, not one less.
 func (c *conn) handleClientAck(m *wire.ClientAck) {
 	f := c.feed.Load()
-	if settled, ours := f.acked(m.BrokerMessageID, m.ClientMessageID); ours {
+	handedBy := ""
+	if slices.Contains(wire.Hearings, m.HandedBy) {
+		handedBy = m.HandedBy
+	}
+	if settled, ours := f.acked(m.BrokerMessageID, m.ClientMessageID, handedBy); ours {
 		c.record(f, settled)
 		return
 	}
 	if m.BrokerMessageID == "" {
 		return
 	}
-	c.b.db.SettleByID(f.box, m.BrokerMessageID, time.Now(), func(err error) {
+	c.b.db.SettleByID(f.box, m.BrokerMessageID, handedBy, time.Now(), func(err error) {
 		if err != nil {
 			c.log.Warn("client_ack not recorded", "err", err)
 			return
@@ -43,11 +47,12 @@ func (c *conn) handleClientAck(m *wire.ClientAck) {
 
 // acked settles a push by its message id, or else by its sender's id of it. It
 // reports whether the push was this connection's.
-func (f *feed) acked(messageID, clientID string) ([]settling, bool) {
+func (f *feed) acked(messageID, clientID, handedBy string) ([]settling, bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	f.acks = true
 	if seq, ours := f.byID[messageID]; ours {
+		f.unsettled[seq].handedBy = handedBy
 		return f.settle(seq), true
 	}
 	if messageID != "" || clientID == "" {
@@ -55,6 +60,7 @@ func (f *feed) acked(messageID, clientID string) ([]settling, bool) {
 	}
 	for seq, p := range f.unsettled {
 		if p.clientID == clientID && !p.settled {
+			p.handedBy = handedBy
 			return f.settle(seq), true
 		}
 	}
@@ -93,7 +99,7 @@ func (f *feed) settle(seq int64) []settling {
 	if p.topicID != "" {
 		return f.advance(p.topicID)
 	}
-	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey, PushedAt: p.first}, []int64{seq}}}
+	return []settling{{store.Settlement{Seq: seq, SessionKey: p.sessionKey, PushedAt: p.first, HandedBy: p.handedBy}, []int64{seq}}}
 }
 
 // advance returns the step that the cursor of a topic can make: over all settled
@@ -117,7 +123,26 @@ func (f *feed) advance(topicID string) []settling {
 	if f.topics[topicID] = queue[done:]; done == len(queue) {
 		delete(f.topics, topicID)
 	}
-	return []settling{{store.Settlement{Seq: queue[done-1], TopicID: topicID, Floor: f.floors[topicID]}, queue[:done:done]}}
+	step := store.Settlement{Seq: queue[done-1], TopicID: topicID, Floor: f.floors[topicID], Handed: f.handed(queue[:done])}
+	return []settling{{step, queue[:done:done]}}
+}
+
+// handed returns the stretches of some messages of a topic that an agent was given.
+// mu is held.
+func (f *feed) handed(seqs []int64) (all []store.Handed) {
+	before := "" // how the message before was handed
+	for _, seq := range seqs {
+		by := f.unsettled[seq].handedBy
+		switch {
+		case by == "":
+		case by == before:
+			all[len(all)-1].Upto = seq
+		default:
+			all = append(all, store.Handed{From: seq, Upto: seq, By: by})
+		}
+		before = by
+	}
+	return all
 }
 
 // record stores settlements, and goes on with what had no room before.

@@ -1,13 +1,13 @@
 /** Dialogs for who runs the mesh: inviting, and members, invites and the mesh itself. */
 
+import { copyable } from './copyable.js';
 import { choice, confirm, dialogForm, field, openDialog } from './dialog.js';
-import { arrange, copyText, h, svg } from './dom.js';
+import { arrange, h, svg } from './dom.js';
 import { ago, avatar, fingerprint, fullTime, moment, plural } from './text.js';
 
 const HOUR = 3600; // s
 const TERMS = [[`${24 * HOUR}`, 'a day'], [`${7 * 24 * HOUR}`, 'a week'], [`${30 * 24 * HOUR}`, '30 days'], [`${HOUR}`, 'an hour']];
 const MOST_USES = 1000; // of one invite
-const COPIED_FOR = 2_000; // ms a button tells what it did
 const MARGIN = 4; // modules of white around a QR code; the standard asks for 4
 
 /** @param {import('./session.js').Session} session */
@@ -43,22 +43,13 @@ function showInvite(session, made, dialog) {
     h('p', {}, `It works ${made.maxUses === 1 ? 'once' : plural(made.maxUses, 'time')}, until ${moment(Date.parse(made.expiresAt))}. Who has the link can join: send it only to whom it is for.`),
     h('div', { className: 'ways' },
       h('div', {},
-        way('A person opens this link', made.shortLink),
-        way('An agent with meshbox runs', `meshbox join ${made.shortLink}`),
-        way('An agent with a claudemesh client runs', `claudemesh join ${made.link}`),
-        way('Or type the code where one is asked for', made.code)),
+        copyable('A person opens this link', made.shortLink),
+        copyable('An agent with meshbox runs', `meshbox join ${made.shortLink}`),
+        copyable('An agent with a claudemesh client runs', `claudemesh join ${made.link}`),
+        copyable('Or type the code where one is asked for', made.code)),
       made.qr ? qrCode(made.qr, made.shortLink) : ''),
     joined,
   ];
-}
-
-function way(label, text) {
-  const button = h('button', { type: 'button', className: 'plain', 'aria-label': `Copy: ${label}` }, 'Copy');
-  button.onclick = async () => {
-    button.textContent = await copyText(text) ? 'Copied' : 'Press Ctrl+C';
-    setTimeout(() => { button.textContent = 'Copy'; }, COPIED_FOR);
-  };
-  return h('div', { className: 'way' }, h('p', {}, label), h('div', { className: 'copyable' }, h('code', { tabIndex: 0 }, text), button));
 }
 
 /** Black on white in dark mode too: not every reader takes it the other way round. */

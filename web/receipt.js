@@ -7,6 +7,7 @@ const NAMES = 30; // of one kind; more are a number
 
 /** What became of a copy, in the order to be shown. */
 const KINDS = [
+  ['Handed to the agent', ({ state }) => state === 'handed'],
   ['Seen by', ({ seen }) => seen],
   ['Delivered to', ({ state }) => state === 'acked'],
   ['Connected, has not taken it yet', ({ state, status }) => state === 'pushed' || status === 'held'],

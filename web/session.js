@@ -111,7 +111,7 @@ export class Session extends EventTarget {
     const timestamp = Date.now();
     return {
       meshId, memberId, pubkey, displayName, timestamp,
-      sessionId: sessionId(), pid: 0, cwd: '', peerType: 'human', channel: 'web', capabilities: ['client_ack', 'mesh_events'],
+      sessionId: sessionId(), pid: 0, cwd: '', peerType: 'human', channel: 'web', capabilities: ['client_ack', 'mesh_events', 'siblings'],
       signature: await sign(privateKey, `${meshId}|${memberId}|${pubkey}|${timestamp}`),
     };
   }

@@ -1,5 +1,6 @@
-/** What one can set for oneself in this browser, and who one is here. */
+/** What one can set for oneself in this browser, who may act as one, and who one is here. */
 
+import { apiKeys, webhooks } from './accessdialogs.js';
 import { openDialog } from './dialog.js';
 import { h } from './dom.js';
 import { showHelp } from './help.js';
@@ -10,7 +11,8 @@ import { fingerprint } from './text.js';
 const ROLE = { owner: 'You own this mesh.', admin: 'You are an admin of this mesh.', member: '' };
 
 /** @param {import('./session.js').Session} session */
-export function settings({ identity }) {
+export function settings(session) {
+  const { identity } = session;
   const dialog = openDialog({ title: 'Settings' },
     h('section', {}, h('h3', {}, 'When somebody mentions you'),
       announcement('notify', 'Show a notification', 'Notification' in window ? '' : 'This browser can not.'),
@@ -20,6 +22,8 @@ export function settings({ identity }) {
       toggle('Single letters are keys', lettersAreKeys(), async (on) => letLettersBeKeys(on)),
       h('p', { className: 'hint' }, 'Switch them off if you steer by voice.'),
       h('div', { className: 'buttons start' }, h('button', { type: 'button', className: 'plain', onclick: () => { dialog.close(); showHelp(); } }, 'Show all keys'))),
+    apiKeys(session),
+    webhooks(session),
     h('section', {}, h('h3', {}, 'You'),
       h('p', { dir: 'auto' }, `${identity.displayName} in the mesh ${identity.meshSlug}. ${ROLE[identity.role] ?? ''}`),
       h('p', {}, 'Your key: ', h('code', { title: identity.pubkey }, fingerprint(identity.pubkey))),

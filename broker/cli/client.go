@@ -28,13 +28,16 @@ func (f *clientFlags) add(c *cobra.Command) {
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 }
 
-func (f *clientFlags) keyring() (*peer.Keyring, error) {
-	folder, err := f.config, error(nil)
-	if folder == "" {
-		folder, err = peer.DefaultFolder()
-	} else {
-		folder, err = filepath.Abs(folder)
+// folder is where the identities are.
+func (f *clientFlags) folder() (string, error) {
+	if f.config == "" {
+		return peer.DefaultFolder()
 	}
+	return filepath.Abs(f.config)
+}
+
+func (f *clientFlags) keyring() (*peer.Keyring, error) {
+	folder, err := f.folder()
 	if err != nil {
 		return nil, err
 	}

@@ -2,41 +2,50 @@ package cli
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
 const (
 	hookTime   = 2 * time.Second  // a hook must not hold up an agent
 	hookRepeat = 20 * time.Second // how often "working" is said again while an agent works
-	maxEvent   = 1 << 20          // bytes of an event that are read
+	maxEvent   = 16 << 20         // bytes of an event that are read; it may hold what the agent wrote
+
+	desksFolder = "agents" // below that of the identities: see wake.Desk
 )
 
 func (a *app) hookCommand() *cobra.Command {
 	f := &clientFlags{}
 	c := &cobra.Command{
-		Use: "hook CLIENT", Short: "Tell the broker when an agent is busy; its client's hooks call this",
-		Long: `Read an event of an agent's client from standard input, and tell the broker of this
-machine whether the agent is working or idle. "meshbox join" puts it into the hooks
-of Claude Code. It prints nothing and never fails: an agent must not stumble over it.`,
+		Use: "hook CLIENT", Short: "Tell the broker when an agent is busy, and the agent what came; its client's hooks call this",
+		Long: `Read an event of an agent's client from standard input. If the broker is on this
+machine, tell it whether the agent is working or idle. If the agent has ended a turn
+and messages for it have come meanwhile, have it go on with the news. "meshbox join"
+puts it into the hooks of the clients. It never fails, and prints nothing but what its
+client takes: an agent must not stumble over it.`,
 		Args: arguments(1, 1, "CLIENT"),
 		RunE: func(c *cobra.Command, args []string) error {
-			if args[0] != "claude" {
-				return usagef("the client %q is not known; it can be claude", args[0])
+			if _, known := hookClients[args[0]]; !known {
+				return usagef("the client %q is not known; it can be %s", args[0], strings.Join(slices.Sorted(maps.Keys(hookClients)), ", "))
 			}
-			a.hook(c.Context(), f)
+			a.hook(c.Context(), args[0], f)
 			return nil
 		},
 	}
@@ -45,59 +54,166 @@ of Claude Code. It prints nothing and never fails: an agent must not stumble ove
 	return c
 }
 
-// hookEvent is what Claude Code says on standard input.
-type hookEvent struct {
-	Name    string `json:"hook_event_name"`
-	Session string `json:"session_id"`
-	CWD     string `json:"cwd"`
-	AgentID string `json:"agent_id"`       // of a subagent
-	Cursor  string `json:"cursor_version"` // Cursor calls Claude's hooks as well
+// hookClient is what the events of one client mean, and what it takes for an answer.
+type hookClient struct {
+	events map[string]string // event → status
+	ends   string            // the event of an agent that ends its turn
+	goOn   func(text string) any
+	silent map[string]any // event → what is printed if there is nothing to say; else nothing is
 }
 
-// status is what an event means, "" for nothing.
-func (e hookEvent) status() string {
-	if e.AgentID != "" || e.Cursor != "" {
+var hookClients = map[string]hookClient{
+	"claude": {
+		events: map[string]string{"UserPromptSubmit": wire.StatusWorking, "PreToolUse": wire.StatusWorking, "Stop": wire.StatusIdle, "SessionEnd": wire.StatusIdle},
+		ends:   "Stop", goOn: blocked("block"),
+	},
+	"codex": {
+		events: map[string]string{
+			"UserPromptSubmit": wire.StatusWorking, "PreToolUse": wire.StatusWorking,
+			"Stop": wire.StatusIdle, "Interrupt": wire.StatusIdle, "SessionEnd": wire.StatusIdle,
+		},
+		ends: "Stop", goOn: blocked("block"),
+	},
+	"gemini": {
+		events: map[string]string{"BeforeAgent": wire.StatusWorking, "BeforeTool": wire.StatusWorking, "AfterAgent": wire.StatusIdle, "SessionEnd": wire.StatusIdle},
+		ends:   "AfterAgent", goOn: blocked("deny"),
+	},
+	"cursor": {
+		events: map[string]string{"beforeSubmitPrompt": wire.StatusWorking, "postToolUse": wire.StatusWorking, "stop": wire.StatusIdle, "sessionEnd": wire.StatusIdle},
+		ends:   "stop", goOn: func(text string) any { return map[string]string{"followup_message": text} },
+		// What it makes of no output at all is not documented.
+		silent: map[string]any{"beforeSubmitPrompt": map[string]bool{"continue": true}, "postToolUse": struct{}{}, "stop": struct{}{}, "sessionEnd": struct{}{}},
+	},
+}
+
+// blocked is the answer of those who let a hook keep an agent from ending its turn.
+func blocked(decision string) func(string) any {
+	return func(text string) any { return map[string]string{"decision": decision, "reason": text} }
+}
+
+// hookEvent is what a client says on standard input.
+type hookEvent struct {
+	Name    string
+	Session string
+	CWD     string
+	AgentID string // of a subagent
+	Cursor  bool   // Cursor calls Claude's hooks as well
+	Status  string // of Cursor's stop: completed, aborted or error
+}
+
+// readEvent reads standard input, not for longer than ctx. Fields of another kind than
+// they were are as if they were not there: clients change.
+func (a *app) readEvent(ctx context.Context) (hookEvent, error) {
+	type input struct {
+		text []byte
+		err  error
+	}
+	read := make(chan input, 1)
+	go func() { // it may never end; the process does
+		text, err := io.ReadAll(io.LimitReader(a.in, maxEvent))
+		read <- input{text, err}
+	}()
+	var fields map[string]any
+	select {
+	case <-ctx.Done():
+		return hookEvent{}, ctx.Err()
+	case in := <-read:
+		if err := cmp.Or(in.err, json.Unmarshal(in.text, &fields)); err != nil {
+			return hookEvent{}, err
+		}
+	}
+	word := func(names ...string) string {
+		for _, name := range names {
+			if text, ok := fields[name].(string); ok && text != "" {
+				return text
+			}
+		}
 		return ""
 	}
-	return map[string]string{
-		"UserPromptSubmit": wire.StatusWorking, "PreToolUse": wire.StatusWorking,
-		"Stop": wire.StatusIdle, "SessionEnd": wire.StatusIdle,
-	}[e.Name]
+	_, cursor := fields["cursor_version"]
+	event := hookEvent{
+		Name: word("hook_event_name"), Session: word("session_id", "conversation_id"), CWD: word("cwd"),
+		AgentID: word("agent_id"), Cursor: cursor, Status: word("status"),
+	}
+	if roots, ok := fields["workspace_roots"].([]any); ok && len(roots) > 0 {
+		if root, ok := roots[0].(string); ok {
+			event.CWD = root
+		}
+	}
+	return event, nil
 }
 
-// hook reports an event. Whatever goes wrong, the agent goes on.
-func (a *app) hook(ctx context.Context, f *clientFlags) {
+// agent is who the event is about.
+func (e hookEvent) agent(client string) wake.Agent {
+	folder := or(e.CWD, os.Getenv("CURSOR_PROJECT_DIR"))
+	if client == "claude" {
+		folder = or(os.Getenv("CLAUDE_PROJECT_DIR"), folder) // where the agent was started, wherever it went
+	}
+	return wake.Agent{Client: client, Session: e.Session, Folder: folder}
+}
+
+// hook makes of an event what there is to be made. Whatever goes wrong, the agent
+// goes on.
+func (a *app) hook(ctx context.Context, name string, f *clientFlags) {
+	client := hookClients[name]
 	ctx, cancel := context.WithTimeout(ctx, hookTime)
 	defer cancel()
-	text, err := io.ReadAll(io.LimitReader(a.in, maxEvent))
-	var event hookEvent
-	if err != nil || json.Unmarshal(text, &event) != nil || event.status() == "" {
+	event, err := a.readEvent(ctx)
+	if err != nil {
 		return
 	}
-	o, err := f.options()
-	if err != nil || !isHere(o.Identity) {
+	status := client.events[event.Name]
+	if status == "" || event.AgentID != "" || name != "cursor" && event.Cursor {
 		return
 	}
-	if said := hookMark(event.Session); event.status() == wire.StatusWorking {
-		if info, err := os.Stat(said); err == nil && time.Since(info.ModTime()) < hookRepeat {
-			return // the broker takes some reports a minute, and the one that it stops is worth one
-		}
-		_ = os.WriteFile(said, nil, 0o600)
-	} else {
+	answer, speaks := client.silent[event.Name]
+	agent := event.agent(name)
+	folder, err := f.folder()
+	if err != nil {
+		return
+	}
+	desk := wake.FindDesk(filepath.Join(folder, desksFolder), agent)
+	if note := takeNote(desk, event, client); note != "" {
+		status, answer, speaks = "", client.goOn(note), true // it works on
+	}
+	if speaks && printJSON(a.out, answer) != nil && desk != nil && status == "" {
+		desk.PutBack()
+	}
+	if o, err := f.options(); err == nil && status != "" && isHere(o.Identity) && isNews(folder, agent, status) {
+		report(ctx, o, agent, status)
+	}
+}
+
+// takeNote returns what an agent is to be told that ends its turn by itself, "" for
+// nothing. Each note is told once, and the limits of waking stand before it: so it is
+// also told to an agent that a hook has kept from ending just now.
+func takeNote(desk *wake.Desk, event hookEvent, client hookClient) string {
+	if desk == nil || event.Name != client.ends || event.Status == "aborted" || event.Status == "error" {
+		return ""
+	}
+	return desk.Take()
+}
+
+// isNews reports whether a status is worth a report: the broker takes some a minute,
+// and the one that it stops is worth one.
+func isNews(folder string, agent wake.Agent, status string) bool {
+	sum := sha256.Sum256([]byte(agent.Client + "\n" + or(agent.Session, agent.Folder)))
+	said := filepath.Join(folder, desksFolder, fmt.Sprintf("%x.working", sum[:8]))
+	if status != wire.StatusWorking {
 		_ = os.Remove(said)
+		return true
 	}
-	report(ctx, o, event)
+	if info, err := os.Stat(said); err == nil && time.Since(info.ModTime()) < hookRepeat {
+		return false
+	}
+	wake.Sweep(filepath.Dir(said))
+	_ = os.MkdirAll(filepath.Dir(said), 0o700)
+	_ = os.WriteFile(said, nil, 0o600)
+	return true
 }
 
-// hookMark is a file whose age says when an agent was last reported as working.
-func hookMark(session string) string {
-	sum := sha256.Sum256([]byte(session))
-	return filepath.Join(os.TempDir(), fmt.Sprintf("meshbox-hook-%x", sum[:8]))
-}
-
-func report(ctx context.Context, o peer.Options, event hookEvent) {
-	folder := or(os.Getenv("CLAUDE_PROJECT_DIR"), event.CWD) // where the agent was started, wherever it went
-	body, err := json.Marshal(map[string]string{"cwd": folder, "status": event.status(), "session_id": event.Session})
+func report(ctx context.Context, o peer.Options, agent wake.Agent, status string) {
+	body, err := json.Marshal(map[string]string{"cwd": agent.Folder, "status": status, "session_id": agent.Session})
 	base, failed := peer.HTTPBase(o.Identity.BrokerURL)
 	if err != nil || failed != nil {
 		return

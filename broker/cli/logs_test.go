@@ -32,7 +32,7 @@ import (
 func TestLogHoldsNoSecrets(t *testing.T) {
 	folder := t.TempDir()
 	path := filepath.Join(folder, "meshbox.db")
-	out, log, stop := inside(t, "--db", path, "--listen", "127.0.0.1:0", "--log-level", "debug", "--send-rate", "0.01", "--send-burst", "4")
+	out, log, stop := inside(t, "--db", path, "--listen", "127.0.0.1:0", "--log-level", "debug", "--send-rate", "0.01", "--send-burst", "8")
 	base := regexp.MustCompile(`http://localhost:\d+`).FindString(out.String())
 	db, err := store.Open(path, store.Options{})
 	if err != nil {
@@ -104,7 +104,7 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 	for i, text := range texts {
 		secrets[fmt.Sprint("text ", i)], secrets[fmt.Sprint("text in base64 ", i)] = text, base64.StdEncoding.EncodeToString([]byte(text))
 	}
-	for range 4 { // some are too many
+	for range 10 { // some are too many
 		if _, err := ann.SendText(t.Context(), "#general", texts[0]); err != nil {
 			t.Fatal(err)
 		}
@@ -129,6 +129,15 @@ func TestLogHoldsNoSecrets(t *testing.T) {
 		do("GET", "/api/v1/topics/general/messages", k, "")
 		do("POST", "/mcp/"+k, "", `{"jsonrpc": "2.0", "id": 1, "method": "tools/call", "params": {"name": "send_message", "arguments": {"topic": "general", "text": "third confidential text"}}}`)
 		do("GET", "/mcp/"+k+"/more", "", "")
+	}
+	hook, err := peer.Ask[*wire.WebhookAck](t.Context(), bob, &wire.CreateWebhook{Name: "ci"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secrets["the secret of the webhook"] = hook.Secret
+	for _, url := range []string{hook.URL, hook.URL + "x", strings.Replace(hook.URL, hook.Secret, strings.Repeat("w", len(hook.Secret)), 1)} {
+		do("POST", strings.TrimPrefix(url, base), "", `{"text": "third confidential text"}`)
+		do("POST", strings.TrimPrefix(url, base), "", `{"text": "third confidential text`)
 	}
 	expired, unused := newInvite("an invite that expired", -time.Hour), newInvite("an invite that is claimed", time.Hour)
 	do("GET", "/api/public/invite-code/"+expired.Code, "", "")

@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"os"
+	"path/filepath"
 	"time"
 
 	sdk "github.com/modelcontextprotocol/go-sdk/mcp"
@@ -58,8 +59,15 @@ func (a *app) mcp(ctx context.Context, f *mcpFlags) error {
 	if o.Session, o.Former, err = keyring.NewSession(o.Identity, time.Now()); err != nil {
 		return err
 	}
-	log := slog.New(slog.NewTextHandler(a.err, nil))
-	return mcp.Run(ctx, mcp.Config{Peer: o, Version: version(), Log: log, Wake: f.wake, ClaudeSession: os.Getenv("CLAUDE_CODE_SESSION_ID")}, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
+	folder, err := f.folder()
+	if err != nil {
+		return err
+	}
+	cfg := mcp.Config{
+		Peer: o, Version: version(), Log: slog.New(slog.NewTextHandler(a.err, nil)), Wake: f.wake,
+		Desk: filepath.Join(folder, desksFolder), ClaudeSession: os.Getenv("CLAUDE_CODE_SESSION_ID"),
+	}
+	return mcp.Run(ctx, cfg, &sdk.IOTransport{Reader: io.NopCloser(a.in), Writer: unclosed{a.out}})
 }
 
 // unclosed is an output that outlives the session.

@@ -57,6 +57,7 @@ func TestScripts(t *testing.T) {
 		Dir: "../../testdata/script",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("SCHEMA", schema)
+			e.Setenv("BIN", filepath.SplitList(e.Getenv("PATH"))[0]) // where meshbox is, and no other program
 			e.Setenv("HOME", filepath.Join(e.WorkDir, "home"))
 			e.Setenv("GORACE", "atexit_sleep_ms=0") // the race detector's second at each exit adds up
 			processes := running{}
@@ -68,7 +69,7 @@ func TestScripts(t *testing.T) {
 			"up": cmdUp, "bg": cmdBackground, "down": cmdDown, "crash": cmdCrash, "await": cmdAwait, "fails": cmdFails,
 			"field": cmdField, "keys": cmdKeys, "mode": cmdMode, "poke": cmdPoke, "get": cmdGet, "onterminal": cmdOnTerminal,
 			"sleep": cmdSleep, "link": cmdLink, "is": cmdIs, "write": cmdWrite, "present": cmdPresent,
-			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL, "rest": cmdREST,
+			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL, "rest": cmdREST, "hook": cmdHook,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -425,6 +426,28 @@ func cmdREST(ts *testscript.TestScript, neg bool, args []string) {
 		ts.Fatalf("status %d:\n%s", response.StatusCode, body)
 	}
 	ts.Check(os.WriteFile(ts.MkAbs("rest.json"), body, 0o600))
+}
+
+// cmdHook posts a file to the address in another one, perhaps as an event of GitHub,
+// wants a status, and leaves the answer in hook.json.
+func cmdHook(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 4, "hook URLFILE BODYFILE CONTENT-TYPE STATUS [EVENT]")
+	request, err := http.NewRequest(http.MethodPost, strings.TrimSpace(ts.ReadFile(args[0])), strings.NewReader(ts.ReadFile(args[1])))
+	ts.Check(err)
+	request.Header.Set("Content-Type", args[2])
+	if len(args) > 4 {
+		request.Header.Set("X-GitHub-Event", args[4])
+	}
+	client := http.Client{Timeout: patience}
+	response, err := client.Do(request)
+	ts.Check(err)
+	defer response.Body.Close()
+	body, err := io.ReadAll(response.Body)
+	ts.Check(err)
+	if strconv.Itoa(response.StatusCode) != args[3] {
+		ts.Fatalf("status %d:\n%s", response.StatusCode, body)
+	}
+	ts.Check(os.WriteFile(ts.MkAbs("hook.json"), body, 0o600))
 }
 
 func cmdSleep(ts *testscript.TestScript, neg bool, args []string) {

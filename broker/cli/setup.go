@@ -16,6 +16,7 @@ import (
 
 	"meshbox/broker/clients"
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
@@ -64,6 +65,7 @@ func (a *app) newSetup(f *setupFlags, asJSON bool) (*setup, error) {
 	if err != nil {
 		return nil, err
 	}
+	system.Own, _ = os.Executable()
 	s := &setup{a: a, out: a.out, flags: f, system: system, done: []setupResult{}}
 	if asJSON {
 		s.out = a.err
@@ -95,7 +97,6 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 		return err
 	}
 	entry := clients.Entry{Command: binary, Args: []string{"mcp", "--config", config}}
-	hook := shellWord(binary) + clients.HookArgs + " --config " + shellWord(config)
 	defer s.finish(&failure)
 	for _, name := range names {
 		change, err := s.system.Add(name, entry)
@@ -105,15 +106,41 @@ func (s *setup) join(ctx context.Context, config string, id peer.Identity) (fail
 		if err := s.handle(ctx, change, "start meshbox, so that its agents get tools for the mesh"); err != nil {
 			return err
 		}
-		if s.flags.clients == nil && len(names) > 1 && name == names[0] {
-			s.printf("\nTheir agents are sessions of one member: in topics they do not hear each other. For two that\nshall, join each with a folder of its own: --config FOLDER --client NAME\n")
+		hook := shellWord(binary) + clients.HookArgs(name) + " --config " + shellWord(config)
+		if err := s.handle(ctx, s.system.AddHooks(name, hook), hookPurpose(id)); err != nil {
+			return err
 		}
-		if name == "claude" && isHere(id) {
-			if err := s.handle(ctx, s.system.AddHooks(hook), "tell when its agent is busy"); err != nil {
+		if slices.ContainsFunc(s.done, func(r setupResult) bool {
+			return r.Path == change.Path && (r.State == "done" || r.State == "unchanged")
+		}) {
+			if err := s.tellHearing(ctx, name); err != nil {
 				return err
 			}
 		}
 	}
+	return nil
+}
+
+// hookPurpose is what hooks are for: the status endpoint answers this machine alone.
+func hookPurpose(id peer.Identity) string {
+	const tell = "tell its agent of new messages when its turn ends"
+	if isHere(id) {
+		return tell + ", and others when it is busy"
+	}
+	return tell
+}
+
+// tellHearing says how the agents of a client come to hear of messages.
+func (s *setup) tellHearing(ctx context.Context, name string) error {
+	hearing, err := s.system.Hearing(ctx, name)
+	if err != nil {
+		return err
+	}
+	s.printf("Its agents %s: %s.\n", map[wake.Tier]string{
+		wake.Woken:        "are woken when a message is for them",
+		wake.AtTurnEnd:    "are told when their turn ends that a message is for them",
+		wake.NextToolCall: "hear of messages with their next tool call",
+	}[hearing.Tier], hearing.Why)
 	return nil
 }
 
@@ -141,15 +168,14 @@ func (s *setup) leave(ctx context.Context) (failure error) {
 	}
 	defer s.finish(&failure)
 	for _, name := range names {
-		change, err := s.system.Remove(name)
-		if err != nil {
-			return err
-		}
-		changes := []clients.Change{change}
-		if name == "claude" {
-			changes = append(changes, s.system.RemoveHooks())
-		}
-		for _, change := range changes {
+		for _, plan := range []func() (clients.Change, error){
+			func() (clients.Change, error) { return s.system.Remove(name) },
+			func() (clients.Change, error) { return s.system.RemoveHooks(name), nil }, // perhaps of the same file
+		} {
+			change, err := plan()
+			if err != nil {
+				return err
+			}
 			if change.IsNothing() || change.Problem != nil && !change.Mentions() {
 				continue
 			}

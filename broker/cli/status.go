@@ -50,7 +50,7 @@ func (a *app) status(ctx context.Context, f *statusFlags, id string) error {
 				return printJSON(a.out, s)
 			}
 			for _, r := range s.Recipients {
-				fmt.Fprintf(a.out, "%s %s: %s\n", clock(lastOf(r, s)), printable(r.Name), r.State)
+				fmt.Fprintf(a.out, "%s %s: %s\n", clock(lastOf(r, s)), printable(r.Name), stateOf(r))
 			}
 			return nil
 		})
@@ -65,9 +65,17 @@ func (a *app) status(ctx context.Context, f *statusFlags, id string) error {
 	fmt.Fprintf(a.out, "%s to %s, stored %s\n", result.MessageID, printable(result.TargetSpec), clock(&result.CreatedAt))
 	var rows [][]string
 	for _, r := range result.Recipients {
-		rows = append(rows, []string{r.Name, shortKey(r.Pubkey), r.State, clock(r.PushedAt), clock(r.SettledAt)})
+		rows = append(rows, []string{r.Name, shortKey(r.Pubkey), stateOf(r), clock(r.PushedAt), clock(r.SettledAt)})
 	}
 	return table(a.out, []string{"RECIPIENT", "KEY", "STATE", "PUSHED", "SETTLED"}, rows)
+}
+
+// stateOf is what became of a copy, for a person.
+func stateOf(c wire.Copy) string {
+	if c.HandedBy != "" {
+		return c.State + ", " + c.HandedBy
+	}
+	return c.State
 }
 
 // lastOf is when the latest of what is known of a copy happened.

@@ -74,6 +74,7 @@ func (a *app) tail(ctx context.Context, f *tailFlags, topic string) error {
 	if err != nil {
 		return err
 	}
+	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapSiblings) // what "send" says meanwhile
 	t := &tailing{a: a, flags: f, topic: topic, shown: map[string]bool{}}
 	return peer.Stay(ctx, o, t.follow, t.paused)
 }

@@ -22,6 +22,10 @@ type System struct {
 	Getenv   func(string) string                                                    // "" for what is not set
 	LookPath func(string) (string, error)                                           // where a program is
 	Run      func(ctx context.Context, name string, args ...string) (string, error) // what it printed
+
+	Own string // path of this program, by which its own entries are known
+
+	kept map[string]bool // files whose content from before this run is kept beside them
 }
 
 // ThisSystem is the machine the program runs on.
@@ -151,9 +155,13 @@ func (s *System) Apply(ctx context.Context, c Change) error {
 	if len(c.Commands) > 0 || bytes.Equal(c.Before, c.After) {
 		return nil
 	}
-	if err := replace(c.Path, c.Before, c.After, true); err != nil {
+	if err := replace(c.Path, c.Before, c.After, !s.kept[c.Path]); err != nil {
 		return err
 	}
+	if s.kept == nil {
+		s.kept = map[string]bool{}
+	}
+	s.kept[c.Path] = true
 	if c.verify == nil {
 		return nil
 	}

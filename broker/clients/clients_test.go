@@ -13,6 +13,8 @@ import (
 
 	"github.com/pelletier/go-toml/v2"
 	"github.com/tailscale/hujson"
+
+	"meshbox/broker/wake"
 )
 
 var entry = Entry{Command: "/opt/mesh box/meshbox", Args: []string{"mcp", "--config", "/home/ada/.config/claude-2"}}
@@ -372,12 +374,13 @@ func TestAPersonsOwnLinesStay(t *testing.T) {
 	}
 	// Of a group of hooks only our handler goes, and only what is ours.
 	settings := filepath.Join(s.Home, ".claude", "settings.json")
-	mixed := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}, {"type": "command", "command": "/x/mb hook claude"}]}, {"hooks": [{"type": "command", "command": "/home/x/meshbox-fork/other hook claude-x"}]}]}}`
+	s.Own = "/x/mb"
+	mixed := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "say done"}, {"type": "command", "command": "rtk hook claude"}, {"type": "command", "command": "/x/mb hook claude"}]}, {"hooks": [{"type": "command", "command": "/home/x/meshbox-fork/other hook claude-x"}]}]}}`
 	if err := errors.Join(os.MkdirAll(filepath.Dir(settings), 0o755), os.WriteFile(settings, []byte(mixed), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, s, s.RemoveHooks())
-	if left := string(wantFile(t, settings)); !strings.Contains(left, "say done") || !strings.Contains(left, "hook claude-x") || strings.Contains(left, "/x/mb") {
+	apply(t, s, s.RemoveHooks("claude"))
+	if left := string(wantFile(t, settings)); !strings.Contains(left, "say done") || !strings.Contains(left, "rtk hook claude") || !strings.Contains(left, "hook claude-x") || strings.Contains(left, "/x/mb") {
 		t.Errorf("removing hooks leaves %s", left)
 	}
 }
@@ -408,35 +411,180 @@ func FuzzDocument(f *testing.F) {
 	})
 }
 
+// foreign are files of hooks that others have put there.
+var foreign = map[string]string{
+	"claude": "{\n  \"model\": \"opus\",\n  \"hooks\": {\n    \"Stop\": [\n      {\n        \"hooks\": [{\"type\": \"command\", \"command\": \"say done\"}]\n      }\n    ]\n  }\n}\n",
+	"codex":  "{\"description\": \"mine\", \"hooks\": {\"Stop\": [{\"hooks\": [{\"type\": \"command\", \"command\": \"say done\"}]}]}}\n",
+	"gemini": "{\n\t// dear to me\n\t\"theme\": \"x\",\n\t\"hooks\": {\"AfterAgent\": [{\"matcher\": \"*\", \"hooks\": [{\"type\": \"command\", \"command\": \"say done\"}]}]}\n}\n",
+	"cursor": "{\"version\": 1, \"hooks\": {\"stop\": [{\"command\": \"say done\"}]}}\n",
+}
+
 func TestHooksAreAddedOnceAndRemoved(t *testing.T) {
+	for client, h := range allHooks {
+		t.Run(client, func(t *testing.T) {
+			s := machine(t)
+			path, before := h.path(s), []byte(foreign[client])
+			if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, before, 0o600)); err != nil {
+				t.Fatal(err)
+			}
+			apply(t, s, s.AddHooks(client, "'/opt/mesh box/meshbox'"+HookArgs(client)))
+			apply(t, s, s.AddHooks(client, "'/opt/mesh box/meshbox'"+HookArgs(client)))
+			text := string(wantFile(t, path))
+			if strings.Count(text, `'/opt/mesh box/meshbox' hook `+client) != len(h.events) || !strings.Contains(text, "say done") {
+				t.Errorf("the hooks are\n%s", text)
+			}
+			if kept := wantFile(t, path+BackupSuffix); !bytes.Equal(kept, before) {
+				t.Errorf("what was there is kept as\n%s", kept)
+			}
+			apply(t, s, s.AddHooks(client, "/opt/meshbox"+HookArgs(client)+" --config /home/ada/other"))
+			text = string(wantFile(t, path))
+			if strings.Count(text, "/opt/meshbox hook "+client+" --config /home/ada/other") != len(h.events) || strings.Contains(text, "mesh box") {
+				t.Errorf("the hooks are\n%s", text)
+			}
+			apply(t, s, s.RemoveHooks(client))
+			if left := wantFile(t, path); !sameValues(t, "claude", left, before) {
+				t.Errorf("removing them leaves\n%s", left)
+			}
+			if c := s.RemoveHooks(client); !c.IsNothing() {
+				t.Error("what is not there would be removed")
+			}
+			if err := os.WriteFile(path, []byte("{\"hooks\": {\""+h.events[0]+"\": {}}}"), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			if c := s.AddHooks(client, "/opt/meshbox"+HookArgs(client)); c.Problem == nil || c.Snippet == "" {
+				t.Errorf("change = %+v", c)
+			}
+		})
+	}
+}
+
+// A file that is missing is made, and says what its client wants of one.
+func TestHooksMakeTheFileThatIsMissing(t *testing.T) {
+	for client, h := range allHooks {
+		s := machine(t)
+		apply(t, s, s.AddHooks(client, "/opt/meshbox"+HookArgs(client)))
+		said := values(t, "claude", wantFile(t, h.path(s)))
+		if events, _ := said["hooks"].(map[string]any); len(events) != len(h.events) || (client == "cursor") != (said["version"] == 1.0) {
+			t.Errorf("%s has %v", client, said)
+		}
+	}
+}
+
+// Codex warns of hooks in two places.
+func TestCodexHooksStayInOnePlace(t *testing.T) {
+	for config, refused := range map[string]bool{
+		"[hooks.state.\"/x:stop:0:0\"]\ntrusted_hash = \"y\"\n":                       false,
+		"[[hooks.Stop]]\n[[hooks.Stop.hooks]]\ntype = \"command\"\ncommand = \"x\"\n": true,
+	} {
+		s := machine(t)
+		place(t, s, "codex", []byte(config))
+		c := s.AddHooks("codex", "/opt/meshbox"+HookArgs("codex"))
+		if (c.Problem != nil) != refused || c.Snippet == "" {
+			t.Errorf("%q: %v", config, c.Problem)
+		}
+		if !refused {
+			continue
+		}
+		place(t, s, "codex", []byte(config+c.Snippet)) // as one is told
+		if c := s.AddHooks("codex", "/opt/meshbox"+HookArgs("codex")); !c.IsNothing() {
+			t.Errorf("after doing as told: %+v", c)
+		}
+	}
+}
+
+func TestHowAgentsHearOfMessages(t *testing.T) {
 	s := machine(t)
-	path := filepath.Join(s.Home, ".claude", "settings.json")
-	before := []byte("{\n  \"model\": \"opus\",\n  \"hooks\": {\n    \"Stop\": [\n      {\n        \"hooks\": [{\"type\": \"command\", \"command\": \"say done\"}]\n      }\n    ]\n  }\n}\n")
-	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, before, 0o600)); err != nil {
+	said := map[string]string{"claude --version": "2.1.330 (Claude Code)", "codex queue": "Usage: codex queue --thread ID"}
+	s.Run = func(_ context.Context, name string, args ...string) (string, error) {
+		output, ok := said[name+" "+args[0]]
+		if !ok {
+			return "", errors.New("unknown command")
+		}
+		return output, nil
+	}
+	wants := func(client string, want wake.Tier) {
+		t.Helper()
+		if got, err := s.Hearing(t.Context(), client); err != nil || got.Tier != want {
+			t.Errorf("%s: %+v, %v; want %s", client, got, err, want)
+		}
+	}
+	for _, client := range Names() {
+		wants(client, wake.NextToolCall)
+		apply(t, s, s.AddHooks(client, "/opt/meshbox"+HookArgs(client)))
+		wants(client, wake.AtTurnEnd)
+	}
+	s.LookPath = func(name string) (string, error) { return name, nil }
+	wants("claude", wake.Woken)
+	wants("codex", wake.Woken)
+	wants("gemini", wake.AtTurnEnd)
+	said["claude --version"] = "2.1.99 (Claude Code)"
+	said["codex queue"] = "Usage: codex [PROMPT]"
+	wants("claude", wake.AtTurnEnd)
+	wants("codex", wake.AtTurnEnd)
+	// Hooks that are turned off tell nothing.
+	for client, off := range map[string]string{"claude": `"disableAllHooks": true, `, "gemini": `"hooksConfig": {"enabled": false}, `} {
+		path := allHooks[client].path(s)
+		text := string(wantFile(t, path))
+		if err := os.WriteFile(path, []byte("{"+off+strings.TrimPrefix(text, "{")), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		wants(client, wake.NextToolCall)
+	}
+}
+
+// Hooks of a binary in a strange place are known again, others have theirs.
+func TestWhoseHooksTheyAre(t *testing.T) {
+	s := &System{Own: "/opt/mb"}
+	for command, ours := range map[string]bool{
+		"meshbox hook claude": true, `'/home/o'\''brien/meshbox' hook cursor --config '/home/o'\''brien/x y'`: true,
+		`'C:\Program Files\meshbox.exe' hook codex`: true, "/opt/mb hook gemini --config /x": true, "/opt/meshbox-v2 hook codex": true,
+		"rtk hook claude": false, "claudemesh hook claude": false, "meshbox hook emacs": false, "meshbox mcp": false, "meshbox hook claude | tee x": false,
+		"meshbox hook claude --config": false, "'meshbox hook claude": false, "": false,
+	} {
+		if got := s.isOurs(command); got != ours {
+			t.Errorf("%q is ours: %t", command, got)
+		}
+	}
+}
+
+// A person's comments stay, hooks keep their place, and what a comment stands at is
+// known again.
+func TestHooksLeaveCommentsAndPlaces(t *testing.T) {
+	s := machine(t)
+	path := allHooks["cursor"].path(s)
+	before := "{\"version\": 1, \"hooks\": {\"stop\": [\n  // mine\n  {\"command\": \"say done\"}, // theirs\n]}}\n"
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(before), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	apply(t, s, s.AddHooks("'/opt/mesh box/meshbox'"+HookArgs))
-	apply(t, s, s.AddHooks("'/opt/mesh box/meshbox'"+HookArgs))
-	text := string(wantFile(t, path))
-	if strings.Count(text, `'/opt/mesh box/meshbox' hook claude`) != len(hookEvents) || !strings.Contains(text, "say done") {
-		t.Errorf("the hooks are\n%s", text)
+	apply(t, s, s.AddHooks("cursor", "/opt/meshbox hook cursor"))
+	text := strings.Replace(string(wantFile(t, path)), `{"command": "say done"}`, `{"command": "say done"}, {"command": "say last"}`, 1)
+	text = strings.ReplaceAll(text, `"command": "/opt/meshbox`, "// KEEP ME\n\"command\": \"/opt/meshbox")
+	if err := os.WriteFile(path, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
 	}
-	apply(t, s, s.AddHooks("/opt/meshbox"+HookArgs+" --config /home/ada/other"))
+	for range 2 {
+		apply(t, s, s.AddHooks("cursor", "/new/meshbox hook cursor --config /x"))
+	}
 	text = string(wantFile(t, path))
-	if strings.Count(text, "/opt/meshbox hook claude --config /home/ada/other") != len(hookEvents) || strings.Contains(text, "mesh box") {
+	if strings.Count(text, "meshbox hook cursor") != len(allHooks["cursor"].events) || strings.Contains(text, "/opt/") {
 		t.Errorf("the hooks are\n%s", text)
 	}
-	apply(t, s, s.RemoveHooks())
-	if left := wantFile(t, path); !sameValues(t, "claude", left, before) {
-		t.Errorf("removing them leaves\n%s", left)
+	apply(t, s, s.RemoveHooks("cursor"))
+	text = string(wantFile(t, path))
+	if !strings.Contains(text, "// mine") || !strings.Contains(text, "// theirs") || strings.Contains(text, "meshbox") {
+		t.Errorf("left is\n%s", text)
 	}
-	if c := s.RemoveHooks(); !c.IsNothing() {
-		t.Error("what is not there would be removed")
-	}
-	if err := os.WriteFile(path, []byte("{\"hooks\": {\"Stop\": {}}}"), 0o600); err != nil {
+	// Codex knows by their place which hooks are trusted.
+	path = allHooks["codex"].path(s)
+	first := `{"hooks": {"Stop": [{"hooks": [{"type": "command", "command": "/opt/meshbox hook codex"}]}, {"hooks": [{"type": "command", "command": "say done"}]}]}}`
+	if err := errors.Join(os.MkdirAll(filepath.Dir(path), 0o755), os.WriteFile(path, []byte(first), 0o600)); err != nil {
 		t.Fatal(err)
 	}
-	if c := s.AddHooks("/opt/meshbox" + HookArgs); c.Problem == nil || c.Snippet == "" {
-		t.Errorf("change = %+v", c)
+	apply(t, s, s.AddHooks("codex", "/new/meshbox hook codex"))
+	var config struct {
+		Hooks map[string][]struct{ Hooks []struct{ Command string } }
+	}
+	if err := json.Unmarshal(wantFile(t, path), &config); err != nil || config.Hooks["Stop"][0].Hooks[0].Command != "/new/meshbox hook codex" || config.Hooks["Stop"][1].Hooks[0].Command != "say done" {
+		t.Errorf("%v, %+v", err, config)
 	}
 }

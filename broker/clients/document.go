@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"regexp"
+	"slices"
 	"strings"
 
 	"github.com/tailscale/hujson"
@@ -33,11 +34,27 @@ func parse(content []byte, strict bool) (*document, error) {
 	if _, ok := root.Value.(*hujson.Object); !ok {
 		return nil, fmt.Errorf("it is no JSON object")
 	}
+	if err := checkKeys(root.Value.(*hujson.Object)); err != nil {
+		return nil, err
+	}
 	d := &document{root: root, indent: indent}
 	if match := firstIndent.FindSubmatch(content); match != nil {
 		d.indent = string(match[1])
 	}
 	return d, nil
+}
+
+// checkKeys refuses keys that stand there twice: nobody knows which of them counts.
+func checkKeys(object *hujson.Object) error {
+	seen := map[string]bool{}
+	for _, member := range object.Members {
+		key := member.Name.Value.(hujson.Literal).String()
+		if seen[key] {
+			return fmt.Errorf("the key %q stands in it twice", key)
+		}
+		seen[key] = true
+	}
+	return nil
 }
 
 // firstIndent is what stands before the first entry on a line of its own.
@@ -118,6 +135,20 @@ func (d *document) appendTo(value any, path ...string) error {
 	array.Elements = append(array.Elements, hujson.Value{BeforeExtra: before, Value: d.pretty(value, depth)})
 	array.AfterExtra = after
 	return nil
+}
+
+// removeElement takes an element out of an array. Comments around it may belong to
+// others: they stay.
+func removeElement(array *hujson.Array, i int) {
+	gone := array.Elements[i]
+	comments := hujson.Extra(strings.TrimRight(string(gone.BeforeExtra), " \t\r\n"))
+	if i == len(array.Elements)-1 {
+		array.AfterExtra = append(comments, array.AfterExtra...)
+	} else {
+		next := &array.Elements[i+1]
+		next.BeforeExtra = append(comments, next.BeforeExtra...)
+	}
+	array.Elements = slices.Delete(array.Elements, i, i+1)
 }
 
 func find(object *hujson.Object, key string) *hujson.ObjectMember {

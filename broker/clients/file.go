@@ -9,7 +9,7 @@ import (
 	"path/filepath"
 )
 
-// BackupSuffix is behind the name of what a file was before the latest change.
+// BackupSuffix is behind the name of what a file was before the latest run that changed it.
 const BackupSuffix = ".before-meshbox"
 
 // read returns a file's content, nil if there is none.

@@ -155,6 +155,9 @@ func rest(content []byte) (all map[string]any, err error) {
 		}
 	}
 	delete(all, "hooks") // see hooks.go
+	if all["version"] == 1.0 {
+		delete(all, "version")
+	}
 	return all, nil
 }
 

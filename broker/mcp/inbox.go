@@ -1,12 +1,14 @@
 package mcp
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"slices"
 	"sync"
 
 	"meshbox/broker/peer"
+	"meshbox/broker/wake"
 	"meshbox/broker/wire"
 )
 
@@ -32,9 +34,18 @@ type letter struct {
 	text string
 	err  error // it cannot be read
 
-	sealed    bool // encrypted to a key: for this member alone
-	forMe     bool // see session.isForMe; of thousands it is not found out with every tool call
-	announced bool // it was looked at for waking; guarded by inbox.mu
+	sealed bool // encrypted to a key: for this member alone
+	forMe  bool // see session.isForMe; of thousands it is not found out with every tool call
+
+	// owned by ring
+	admitted  bool // the guard lets it through
+	channeled bool // the channel was told of it
+
+	// guarded by inbox.mu
+	announced bool      // it was looked at for waking
+	heard     wake.Tier // how the agent heard of it, "" for not yet
+
+	handedBy wake.Tier // heard, of one that was taken
 }
 
 func newInbox() *inbox {
@@ -59,19 +70,31 @@ func (b *inbox) add(c *peer.Conn, push *wire.Push, isForMe func(*letter) bool) b
 	l.text, l.err = c.Text(push)
 	l.forMe = isForMe(l)
 	b.unread = append(b.unread, l)
+	b.ring()
+	return true
+}
+
+// ring says that something is to be looked at. It does not block.
+func (b *inbox) ring() {
 	select {
 	case b.arrive <- struct{}{}:
 	default:
 	}
-	return true
 }
 
-// handed reports whether a message was handed over: its ack may have got lost with
-// the connection, and the broker pushes it again.
-func (b *inbox) handed(messageID string) bool {
+// handed reports whether a message was handed over, and how the agent had heard of it:
+// its ack may have got lost with the connection, and the broker pushes it again.
+func (b *inbox) handed(messageID string) (by wake.Tier, handed bool) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
-	return b.known[messageID] && !slices.ContainsFunc(b.unread, func(l *letter) bool { return l.push.MessageID == messageID })
+	is := func(l *letter) bool { return l.push.MessageID == messageID }
+	if !b.known[messageID] || slices.ContainsFunc(b.unread, is) {
+		return "", false
+	}
+	if at := slices.IndexFunc(b.recent, is); at >= 0 {
+		return b.recent[at].handedBy, true
+	}
+	return wake.NextToolCall, true
 }
 
 // unannounced returns those that wait and are to be announced, each once.
@@ -83,6 +106,27 @@ func (b *inbox) unannounced(which func(*letter) bool) (all []*letter) {
 			all = append(all, l)
 		}
 		l.announced = true
+	}
+	return all
+}
+
+// hear notes how the agent came to hear of letters.
+func (b *inbox) hear(letters []*letter, by wake.Tier) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range letters {
+		l.heard = by
+	}
+}
+
+// waiting returns those letters that were not taken yet.
+func (b *inbox) waiting(letters []*letter) (all []*letter) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	for _, l := range letters {
+		if slices.Contains(b.unread, l) {
+			all = append(all, l)
+		}
 	}
 	return all
 }
@@ -120,6 +164,9 @@ func (b *inbox) take() (handed []*letter, left int) {
 		}
 	}
 	handed = slices.Clone(b.unread[:n])
+	for _, l := range handed {
+		l.handedBy = cmp.Or(l.heard, wake.NextToolCall)
+	}
 	b.unread = slices.Delete(b.unread, 0, n)
 	b.recent = append(b.recent, handed...)
 	if surplus := len(b.recent) - maxRecent; surplus > 0 {
@@ -147,10 +194,14 @@ func (b *inbox) find(prefix string) *letter {
 // minIDPrefix is how much of a message's id names it: ids of one hour begin alike.
 const minIDPrefix = 8
 
-// putBack undoes a take: the agent was not given them after all.
+// putBack undoes a take: the agent was not given them after all, and is told anew.
 func (b *inbox) putBack(letters []*letter) {
 	b.mu.Lock()
 	defer b.mu.Unlock()
+	for _, l := range letters {
+		l.announced = false
+	}
+	b.ring()
 	b.unread = slices.Concat(letters, b.unread)
 	b.recent = b.recent[:len(b.recent)-min(len(b.recent), len(letters))]
 }
@@ -181,7 +232,7 @@ func (b *inbox) readUpTo(handed []*letter) map[string]string {
 func settle(ctx context.Context, c *peer.Conn, handed []*letter, marks map[string]string) error {
 	var all []error
 	for _, l := range handed {
-		all = append(all, c.Ack(ctx, l.push))
+		all = append(all, c.AckHanded(ctx, l.push, string(l.handedBy)))
 	}
 	for topic, id := range marks {
 		_, err := c.Request(ctx, &wire.TopicMarkRead{Topic: topic, MessageID: id})

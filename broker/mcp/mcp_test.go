@@ -50,11 +50,12 @@ func TestInboxHandsOverOnce(t *testing.T) {
 			t.Fatalf("message %d is kept: %t", n, kept)
 		}
 	}
-	if b.add(c, push(0, "x"), nobody) || b.handed("message-0") || b.handed(fmt.Sprintf("message-%d", maxUnread)) {
+	isHanded := func(id string) bool { _, is := b.handed(id); return is }
+	if b.add(c, push(0, "x"), nobody) || isHanded("message-0") || isHanded(fmt.Sprintf("message-%d", maxUnread)) {
 		t.Error("what waits, or did not fit, counts as handed over")
 	}
 	handed, left := b.take()
-	if len(handed) != maxUnread || left != 0 || !b.handed("message-0") || b.add(c, push(0, "x"), nobody) {
+	if len(handed) != maxUnread || left != 0 || !isHanded("message-0") || b.add(c, push(0, "x"), nobody) {
 		t.Errorf("%d handed over, %d left", len(handed), left)
 	}
 	if l := b.find("message-1999"); l == nil || l.text != "x" || b.find("message-199") != nil || b.find("message-19999") != nil {
@@ -120,7 +121,7 @@ func TestDescribeTellsWhoHasIt(t *testing.T) {
 	if got := describe(copies); got != want {
 		t.Errorf("got  %s\nwant %s", got, want)
 	}
-	if got := describe(nil); got != "Nobody else is there to get it." {
+	if got := describe(nil); got != "No other member is there to get it." {
 		t.Error(got)
 	}
 }

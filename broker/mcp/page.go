@@ -162,11 +162,15 @@ func fingerprint(key string) string {
 // describe says what became of the copies of a message.
 func describe(copies []wire.Copy) string {
 	if len(copies) == 0 {
-		return "Nobody else is there to get it."
+		return "No other member is there to get it."
 	}
 	groups := map[string][]string{}
 	for _, c := range copies {
-		groups[fate(c)] = append(groups[fate(c)], safely(c.Name))
+		name := safely(c.Name)
+		if c.State == wire.CopyHanded {
+			name += " (given to the agent: " + c.HandedBy + ")"
+		}
+		groups[fate(c)] = append(groups[fate(c)], name)
 	}
 	var said []string
 	if got := groups["delivered"]; len(got) > 0 {
@@ -192,7 +196,7 @@ func describe(copies []wire.Copy) string {
 
 func fate(c wire.Copy) string {
 	switch {
-	case c.State == wire.CopyAcked:
+	case c.State == wire.CopyAcked || c.State == wire.CopyHanded:
 		return "delivered"
 	case c.State == wire.CopyPushed:
 		return "waits"

@@ -35,6 +35,9 @@ type Config struct {
 	Log     *slog.Logger // never standard output, which is the wire
 	Wake    wake.Limits  // of waking an idle agent; Pair 0: never
 
+	// Desk is the folder for notes that hooks of the client take; "": there are none.
+	Desk string
+
 	// ClaudeSession is the session of Claude Code that started this process, "" if
 	// it is not known: by that its hooks name the agent.
 	ClaudeSession string
@@ -47,6 +50,7 @@ type session struct {
 	inbox   *inbox
 	mention *regexp.Regexp // of this agent
 	alarm   alarm
+	notes   notes
 
 	mu      sync.Mutex
 	conn    *peer.Conn    // nil while there is none
@@ -71,31 +75,44 @@ func Run(ctx context.Context, cfg Config, transport sdk.Transport) error {
 	s := newSession(cfg)
 	ctx, cancel := context.WithCancel(ctx)
 	var stay sync.WaitGroup
+	defer s.notes.close()
 	defer stay.Wait()
 	defer cancel()
 	var once sync.Once
+	line := &tap{Transport: transport}
 	server := s.server(cfg.Version, func(client string) {
 		once.Do(func() {
-			s.learnWay(ctx, client, nil)
-			if strings.HasPrefix(client, claudeClient) && cfg.ClaudeSession != "" {
-				s.options.Client.SessionID = cfg.ClaudeSession
-			}
+			s.knows(ctx, cfg, clientOf(client), line)
 			stay.Go(func() { s.stay(ctx) })
 			stay.Go(func() { s.ring(ctx) })
 		})
 	})
-	err := server.Run(ctx, transport)
+	err := server.Run(ctx, line)
 	if ctx.Err() != nil {
 		return nil
 	}
 	return err
 }
 
+// knows makes use of who the client is.
+func (s *session) knows(ctx context.Context, cfg Config, client string, line *tap) {
+	agent := wake.Agent{Client: client, Folder: s.options.Client.CWD}
+	if client == claudeClient {
+		agent.Session = cfg.ClaudeSession
+		s.options.Client.SessionID = cmp.Or(cfg.ClaudeSession, s.options.Client.SessionID)
+		s.alarm.channel = line.notify
+	}
+	if err := s.notes.open(cfg.Desk, agent); err != nil {
+		s.log.Warn("hooks cannot tell of messages at the end of a turn", "err", err)
+	}
+	s.learnWay(ctx, client, nil)
+}
+
 func newSession(cfg Config) *session {
 	o := cfg.Peer
 	o.Client.DisplayName = cmp.Or(o.Client.DisplayName, DisplayName(o.Identity.DisplayName, o.Client.CWD))
 	o.Client.Channel = Channel
-	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld) // an agent that looks is to see what there is
+	o.Client.Capabilities = append(o.Client.Capabilities, wire.CapUnheld, wire.CapSiblings) // an agent that looks is to see what there is
 	return &session{
 		options: o, log: cfg.Log, inbox: newInbox(), mention: mentionOf(o.Client.DisplayName, o.Identity.DisplayName),
 		alarm:   alarm{limits: cfg.Wake, guard: wake.NewGuard(cfg.Wake), way: wake.None},
@@ -143,8 +160,11 @@ func (s *session) receive(ctx context.Context, c *peer.Conn) error {
 			if push.Subtype == "system" {
 				continue
 			}
-			if !s.inbox.add(c, push, s.isForMe) && s.inbox.handed(push.MessageID) {
-				_ = c.Ack(ctx, push) // if it fails, the connection has ended
+			if s.inbox.add(c, push, s.isForMe) {
+				continue
+			}
+			if by, handed := s.inbox.handed(push.MessageID); handed {
+				_ = c.AckHanded(ctx, push, string(by)) // if it fails, the connection has ended
 			}
 		}
 	}

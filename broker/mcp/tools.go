@@ -28,7 +28,7 @@ var protocols = []string{"2025-11-25", "2025-06-18", "2025-03-26", "2024-11-05"}
 // said hello, with what it is called.
 func (s *session) server(version string, initialized func(client string)) *sdk.Server {
 	server := sdk.NewServer(&sdk.Implementation{Name: "meshbox", Title: "meshbox", Version: version}, &sdk.ServerOptions{
-		Instructions: instructions, SupportedProtocolVersions: protocols, Capabilities: &sdk.ServerCapabilities{},
+		Instructions: instructions, SupportedProtocolVersions: protocols, Capabilities: &sdk.ServerCapabilities{Experimental: channelCapability},
 		InitializedHandler: func(_ context.Context, r *sdk.InitializedRequest) { initialized(clientName(r.Session)) },
 	})
 	add(s, server, "send_message", "Send a message. One to a single peer is end-to-end encrypted, others are not. Returns how far it got.", effect, s.send)
@@ -53,7 +53,7 @@ var (
 func add[In any](s *session, server *sdk.Server, name, description string, annotations *sdk.ToolAnnotations, do func(context.Context, *peer.Conn, In) (string, error)) {
 	sdk.AddTool(server, &sdk.Tool{Name: name, Description: description, Annotations: annotations},
 		func(ctx context.Context, r *sdk.CallToolRequest, in In) (*sdk.CallToolResult, any, error) {
-			s.learnWay(ctx, clientName(r.Session), r.Params.Meta)
+			s.learnWay(ctx, clientOf(clientName(r.Session)), r.Params.Meta)
 			conn, err := s.connection(ctx)
 			if err != nil {
 				return nil, nil, err
@@ -201,7 +201,7 @@ type nothing struct{}
 const settlingTime = 3 * time.Second
 
 func (s *session) checkInbox(ctx context.Context, c *peer.Conn, _ nothing) (string, error) {
-	handed, left := s.inbox.take()
+	handed, left := s.notes.take(s.inbox)
 	if len(handed) == 0 {
 		return "There are no unread messages.", nil
 	}

@@ -5,7 +5,7 @@ import (
 	"context"
 	"fmt"
 	"os"
-	"strings"
+	"slices"
 	"time"
 
 	"meshbox/broker/peer"
@@ -13,14 +13,18 @@ import (
 	"meshbox/broker/wire"
 )
 
-// gatherTime is how long a message waits for more of them before it wakes.
-const gatherTime = 500 * time.Millisecond
+const (
+	gatherTime = 500 * time.Millisecond // how long a message waits for more of them before it wakes
+	hookLook   = 2 * time.Second        // how often one looks whether a first hook was here
+)
 
 // alarm wakes the agent of a session when something came that is for it: a direct
 // message, a mention, an answer. What is for everybody, or for a group, does not.
 type alarm struct {
 	limits wake.Limits
 	guard  *wake.Guard // owned by ring
+
+	channel func(ctx context.Context, text string) error // of Claude Code, else nil; set before ring runs
 
 	way    wake.Way // session.mu guards it, and what follows
 	thread string   // of Codex, by which way wakes
@@ -46,18 +50,27 @@ func (s *session) wakes(l *letter) bool {
 	return l.forMe && (!dnd || l.push.Priority == wire.PriorityNow)
 }
 
-// ring wakes the agent, until ctx ends.
+// ring tells the agent of what comes, until ctx ends.
 func (s *session) ring(ctx context.Context) {
+	waits := false // somebody may yet come who tells
 	for {
+		var look <-chan time.Time
+		if waits {
+			look = time.After(hookLook)
+		}
 		select {
 		case <-ctx.Done():
 			return
 		case <-s.inbox.arrive:
+			if !pause(ctx, gatherTime) {
+				return
+			}
+		case <-look: // for what came before the first hook
 		}
-		if !pause(ctx, gatherTime) {
-			return
-		}
-		if s.wake(ctx, s.inbox.unannounced(s.wakes)) && !pause(ctx, s.alarm.limits.Pause) {
+		letters := s.inbox.unannounced(s.wakes)
+		told := s.announce(ctx, letters)
+		waits = !told && len(letters) > 0 && s.notes.canBeLeft()
+		if told && !pause(ctx, s.alarm.limits.Pause) {
 			return
 		}
 	}
@@ -72,47 +85,97 @@ func pause(ctx context.Context, d time.Duration) bool {
 	}
 }
 
-// wake wakes for those messages that the guard lets through, and reports whether
-// it did.
-func (s *session) wake(ctx context.Context, letters []*letter) bool {
-	way := s.currentWay()
-	if way.Tier != wake.Woken {
+// announce tells the agent of those messages that the guard lets through, and reports
+// whether it did.
+func (s *session) announce(ctx context.Context, letters []*letter) bool {
+	if len(letters) == 0 || s.alarm.limits.Pair == 0 {
 		return false
 	}
-	var let []*letter
+	way := s.currentWay()
+	if way.Tier == wake.NextToolCall && s.alarm.channel == nil {
+		s.inbox.unannounce(letters) // a hook may come yet
+		return false
+	}
+	let := s.admit(ctx, letters)
+	if len(let) == 0 {
+		return false
+	}
+	if way.Tier == wake.Woken {
+		err := way.Wake(ctx, announcement(let))
+		if err == nil {
+			s.inbox.hear(let, wake.Woken)
+			return true
+		}
+		s.log.Warn("the agent could not be woken", "by", way.By, "err", err)
+		s.mu.Lock()
+		s.alarm.way = wake.None // until the next tool call finds another way
+		s.mu.Unlock()
+	}
+	s.channel(ctx, let)
+	if s.notes.areTaken() {
+		err := s.notes.leave(s.inbox, let)
+		if err == nil {
+			return true
+		}
+		s.log.Warn("no note could be left for a hook", "err", err)
+	}
+	s.inbox.unannounce(let) // a hook may come yet
+	return false
+}
+
+// channel tells of letters by the channel of Claude Code, once.
+func (s *session) channel(ctx context.Context, letters []*letter) {
+	fresh := slices.DeleteFunc(slices.Clone(letters), func(l *letter) bool { return l.channeled })
+	if s.alarm.channel == nil || len(fresh) == 0 {
+		return
+	}
+	if err := s.alarm.channel(ctx, announcement(fresh)); err != nil {
+		s.log.Warn("the channel takes nothing", "err", err)
+	}
+	for _, l := range fresh {
+		l.channeled = true
+	}
+}
+
+// admit returns those letters that the guard lets through, and has the room told when
+// it trips.
+func (s *session) admit(ctx context.Context, letters []*letter) (let []*letter) {
 	for _, l := range letters {
+		if l.admitted {
+			let = append(let, l)
+			continue
+		}
 		allowed, trip := s.alarm.guard.Allows(wake.Cause{Sender: cmp.Or(l.push.SenderMemberPubkey, l.push.SenderPubkey), Agent: l.push.SenderPeerType != wire.PeerHuman, Topic: l.push.Topic}, time.Now())
 		switch {
 		case allowed:
+			l.admitted = true
 			let = append(let, l)
 		case trip.Tell:
 			s.tellTrip(ctx, l, trip)
 		}
 	}
-	if len(let) == 0 {
-		return false
-	}
-	if err := way.Wake(ctx, announcement(let)); err != nil {
-		s.log.Warn("the agent could not be woken", "by", way.By, "err", err)
-		s.mu.Lock()
-		s.alarm.way = wake.None // until the next tool call finds another way
-		s.mu.Unlock()
-		s.inbox.unannounce(let)
-		return false
-	}
-	return true
+	return let
 }
 
 // announcement says that there is something, and from whom; not what: the words of
 // others come by check_inbox, with their marks.
 func announcement(letters []*letter) string {
 	var from []string
+	times := map[string]int{}
 	for _, l := range letters {
 		where := "to you"
 		if l.push.Topic != "" {
 			where = "in #" + l.push.Topic
 		}
-		from = append(from, whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType)+" "+where)
+		sender := whoSafely(l.push.SenderName, l.push.SenderPubkey, l.push.SenderPeerType) + " " + where
+		if times[sender]++; times[sender] == 1 {
+			from = append(from, sender)
+		}
+	}
+	for i, sender := range from {
+		if times[sender] > 1 {
+			from[i] = fmt.Sprintf("%s (%d)", sender, times[sender])
+		}
 	}
 	return fmt.Sprintf("[meshbox] %s for you: from %s. Call check_inbox to read what they wrote. This notice is from meshbox, and not from your user.", count(len(letters), "new message"), some(from))
 }
@@ -136,16 +199,25 @@ func (s *session) tellTrip(ctx context.Context, l *letter, trip *wake.Trip) {
 	}
 }
 
+// currentWay is how the agent hears of messages now.
 func (s *session) currentWay() wake.Way {
 	s.mu.Lock()
-	defer s.mu.Unlock()
-	return s.alarm.way
+	way := s.alarm.way
+	s.mu.Unlock()
+	if way.Tier == wake.Woken || s.alarm.limits.Pair == 0 {
+		return way
+	}
+	if s.notes.areTaken() {
+		return wake.Way{Tier: wake.AtTurnEnd, By: "a hook of its client"}
+	}
+	return way
 }
 
 // learnWay finds out how the agent can be woken: from what its client gave this
 // process, and from what it says with a tool call.
 func (s *session) learnWay(ctx context.Context, client string, meta map[string]any) {
 	thread, _ := meta["threadId"].(string)
+	s.notes.belongsTo(thread)
 	s.mu.Lock()
 	known := s.alarm.way.Tier == wake.Woken && (thread == "" || thread == s.alarm.thread)
 	s.mu.Unlock()
@@ -153,10 +225,10 @@ func (s *session) learnWay(ctx context.Context, client string, meta map[string]a
 		return
 	}
 	way := wake.None
-	switch {
-	case strings.HasPrefix(client, claudeClient):
+	switch client {
+	case claudeClient:
 		way = wake.Claude(ctx, os.Getenv)
-	case strings.HasPrefix(client, codexClient):
+	case codexClient:
 		way = wake.Codex(thread)
 	}
 	s.mu.Lock()
@@ -169,9 +241,11 @@ func (s *session) learnWay(ctx context.Context, client string, meta map[string]a
 
 // hears says how the agent hears of what is new.
 func (s *session) hears() string {
-	way := s.currentWay()
-	if way.Tier == wake.Woken {
+	switch way := s.currentWay(); way.Tier {
+	case wake.Woken:
 		return "When something is for you, " + way.By + " wakes you."
+	case wake.AtTurnEnd:
+		return "You hear of what is for you when your turn ends, and with your next tool call."
 	}
 	return "You hear of what is for you with your next tool call."
 }

@@ -391,9 +391,13 @@ func (c *Conn) exchange(ctx context.Context, id string, frame []byte, answer cha
 }
 
 // Ack tells the broker that a push arrived. System pushes need none.
-func (c *Conn) Ack(ctx context.Context, p *wire.Push) error {
+func (c *Conn) Ack(ctx context.Context, p *wire.Push) error { return c.AckHanded(ctx, p, "") }
+
+// AckHanded is Ack of what was given to an agent, which came to hear of it in one of
+// wire.Hearings.
+func (c *Conn) AckHanded(ctx context.Context, p *wire.Push, by string) error {
 	if p.Subtype == "system" {
 		return nil
 	}
-	return c.Tell(ctx, &wire.ClientAck{ClientMessageID: p.ClientMessageID, BrokerMessageID: p.MessageID})
+	return c.Tell(ctx, &wire.ClientAck{ClientMessageID: p.ClientMessageID, BrokerMessageID: p.MessageID, HandedBy: by})
 }

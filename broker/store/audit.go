@@ -42,6 +42,8 @@ const (
 	EventGrantsChanged      = "grants_changed"
 	EventKeyCreated         = "api_key_created"
 	EventKeyRevoked         = "api_key_revoked"
+	EventWebhookCreated     = "webhook_created"
+	EventWebhookDeleted     = "webhook_deleted"
 )
 
 // Actors that are no members; members stand there by their public key.

@@ -33,12 +33,14 @@ type Waiting struct {
 	Limit  int
 
 	// Since is the Seq from which on a topic's messages come even if another
-	// connection of the member has got them; 0: they do not.
+	// connection of the member has got them; 0: they do not. Own: also those that the
+	// member sent itself.
 	Since int64
+	Own   bool
 }
 
 // waiting selects the seqs that wait for member ?1 and session ?2 after ?3, in
-// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since. The limit is in
+// order; ?4: urgent ones only, ?5: JSON of floors, ?6: how many, ?7: since, ?8: own ones too. The limit is in
 // here, because joining and sorting all that waits for every page would make
 // catching up quadratic.
 const waiting = `SELECT seq, session_key FROM (
@@ -47,7 +49,7 @@ const waiting = `SELECT seq, session_key FROM (
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
 			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, ?7 - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
-		WHERE tm.member_id = ?1 AND x.sender_member_id <> ?1 AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
+		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= ?7) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
 
 // notDropped: member ?1 let the topic message x in when it was posted.
@@ -64,7 +66,7 @@ const still = `SELECT d.seq AS seq, d.session_key AS session_key FROM delivery d
 // Pending returns messages that wait for a mailbox, in the order in which they
 // were accepted.
 func (db *DB) Pending(ctx context.Context, box Mailbox, w Waiting) ([]Pending, error) {
-	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since)
+	return db.pending(ctx, waiting, box.MemberID, box.SessionKey, w.After, w.Urgent, toJSON(w.Floors), w.Limit, w.Since, w.Own)
 }
 
 // StillPending returns those of the messages seqs that still wait for a mailbox.
@@ -131,7 +133,15 @@ type Settlement struct {
 	SessionKey string    // of the row
 	PushedAt   time.Time // of the row: when it was first handed to a connection
 	TopicID    string    // not "": everything up to Seq was delivered from this topic
+	HandedBy   string    // of the row: an agent was given it, and heard of it so
+	Handed     []Handed  // of the topic's
 	Floor      int64     // of the topic: what is not newer was not pushed but left to history
+}
+
+// Handed is a stretch of a topic that an agent was given.
+type Handed struct {
+	From, Upto int64
+	By         string // how it came to hear of it
 }
 
 // Settle records deliveries to a member. It does not wait for the commit; done
@@ -154,9 +164,9 @@ func (tx *Tx) settle(memberID string, s Settlement, now time.Time) error {
 	if s.TopicID != "" {
 		return tx.moveCursor(memberID, s, now)
 	}
-	return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?2)
+	return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?2), handed_by = ?6
 		WHERE seq = ?3 AND member_id = ?4 AND session_key IN ('', ?5) AND settled_at IS NULL`,
-		now.UnixMilli(), s.PushedAt.UnixMilli(), s.Seq, memberID, s.SessionKey)
+		now.UnixMilli(), s.PushedAt.UnixMilli(), s.Seq, memberID, s.SessionKey, orNull(s.HandedBy))
 }
 
 // moveCursor notes that a member got a topic up to s.Seq, and what of that it
@@ -170,8 +180,25 @@ func (tx *Tx) moveCursor(memberID string, s Settlement, now time.Time) error {
 			return err
 		}
 	}
+	for _, h := range s.Handed {
+		if err := tx.noteHanded(memberID, s.TopicID, h); err != nil {
+			return err
+		}
+	}
 	return tx.exec(`UPDATE topic_member SET delivered_seq = ?1, delivered_at = ?2 WHERE topic_id = ?3 AND member_id = ?4 AND delivered_seq < ?1`,
 		s.Seq, now.UnixMilli(), s.TopicID, memberID)
+}
+
+// noteHanded adds a stretch, to the one before it if nothing of the topic lies between.
+func (tx *Tx) noteHanded(memberID, topicID string, h Handed) error {
+	n, err := tx.execCount(`UPDATE topic_handed SET upto_seq = ?4 WHERE topic_id = ?1 AND member_id = ?2 AND handed_by = ?5
+		AND from_seq = (SELECT max(from_seq) FROM topic_handed WHERE topic_id = ?1 AND member_id = ?2 AND from_seq <= ?3) AND upto_seq < ?4
+		AND NOT EXISTS (SELECT 1 FROM message x WHERE x.topic_id = ?1 AND x.seq > upto_seq AND x.seq < ?3)`, topicID, memberID, h.From, h.Upto, h.By)
+	if err != nil || n > 0 {
+		return err
+	}
+	return tx.exec(`INSERT INTO topic_handed (topic_id, member_id, from_seq, upto_seq, handed_by) VALUES (?1, ?2, ?3, ?4, ?5)
+		ON CONFLICT DO UPDATE SET upto_seq = max(upto_seq, excluded.upto_seq)`, topicID, memberID, h.From, h.Upto, h.By)
 }
 
 // Push is one handing of a message to a connection.
@@ -203,11 +230,11 @@ func (db *DB) NotePushes(memberID string, all []Push, done func(error)) {
 // SettleByID records that a mailbox acked a message that its connection was not
 // pushed: by an ack that comes after a reconnect. One who was not addressed
 // settles nothing.
-func (db *DB) SettleByID(box Mailbox, messageID string, now time.Time, done func(error)) {
+func (db *DB) SettleByID(box Mailbox, messageID, handedBy string, now time.Time, done func(error)) {
 	err := db.writer.submit(&op{plain: true, done: done, apply: func(tx *Tx) error {
-		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?1)
+		return tx.exec(`UPDATE delivery SET settled_at = ?1, outcome = 'acked', pushed_at = coalesce(pushed_at, ?1), handed_by = ?5
 			WHERE seq = (SELECT seq FROM message WHERE id = ?2) AND member_id = ?3 AND session_key IN ('', ?4) AND settled_at IS NULL`,
-			now.UnixMilli(), messageID, box.MemberID, box.SessionKey)
+			now.UnixMilli(), messageID, box.MemberID, box.SessionKey, orNull(handedBy))
 	}})
 	if err != nil {
 		done(err)

@@ -27,6 +27,7 @@ type Copy struct {
 	SettledAt time.Time
 	Outcome   string // "" while it waits
 	Seen      bool   // the member's read mark in the topic is past it
+	HandedBy  string // how the agent that was given it came to hear of it; "": none was, as far as is known
 }
 
 // FindMessage returns the message whose id begins with prefix, among those that
@@ -58,7 +59,7 @@ func (db *DB) FindMessage(ctx context.Context, meshID, memberID, prefix string) 
 }
 
 // rowCopies are the copies with a row of message ?1.
-const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m.pubkey, ''), d.pushed_at, d.settled_at, coalesce(d.outcome, ''), false
+const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m.pubkey, ''), d.pushed_at, d.settled_at, coalesce(d.outcome, ''), false, coalesce(d.handed_by, '')
 	FROM delivery d JOIN member m ON m.id = d.member_id WHERE d.seq = ?1`
 
 // cursorCopies are those that the cursors of topic ?2 tell of: for everybody who
@@ -66,7 +67,8 @@ const rowCopies = `SELECT d.member_id, d.session_key, m.display_name, coalesce(m
 const cursorCopies = `SELECT m.id, '', m.display_name, coalesce(m.pubkey, ''), NULL,
 		iif(tm.delivered_seq < ?1, NULL, coalesce(gap.at, tm.delivered_at)),
 		CASE WHEN tm.delivered_seq < ?1 THEN '' WHEN gap.at IS NOT NULL THEN 'expired' ELSE 'acked' END,
-		tm.read_seq >= ?1
+		tm.read_seq >= ?1, coalesce((SELECT handed_by FROM topic_handed th WHERE th.topic_id = tm.topic_id AND th.member_id = tm.member_id
+			AND th.from_seq <= ?1 AND th.upto_seq >= ?1 LIMIT 1), '')
 	FROM topic_member tm JOIN member m ON m.id = tm.member_id
 	LEFT JOIN topic_gap gap ON gap.topic_id = tm.topic_id AND gap.member_id = tm.member_id AND gap.after_seq < ?1 AND gap.upto_seq >= ?1
 	WHERE tm.topic_id = ?2 AND tm.member_id <> ?3 AND tm.since_seq < ?1 AND coalesce(m.revoked_at > ?4, true)
@@ -77,7 +79,7 @@ func (db *DB) Copies(ctx context.Context, m Message) (all []Copy, err error) {
 	err = db.rows(ctx, func(rows *sql.Rows) error {
 		var c Copy
 		var pushed, settled sql.NullInt64
-		err := rows.Scan(&c.MemberID, &c.SessionKey, &c.Name, &c.PubKey, &pushed, &settled, &c.Outcome, &c.Seen)
+		err := rows.Scan(&c.MemberID, &c.SessionKey, &c.Name, &c.PubKey, &pushed, &settled, &c.Outcome, &c.Seen, &c.HandedBy)
 		c.PushedAt, c.SettledAt = instant(pushed), instant(settled)
 		all = append(all, c)
 		return err

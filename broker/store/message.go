@@ -51,6 +51,7 @@ type Post struct {
 	Message
 	TopicRef   string      // a topic's id or name; else Recipients count
 	APIKeyID   string      // the key it came by, "" for none
+	WebhookOf  string      // the member for whom the webhook that is its sender acts, "" for none
 	Recipients []Recipient // distinct
 	Mentions   []string    // lower-cased display names, for topics
 
@@ -58,6 +59,9 @@ type Post struct {
 	// it is for many, the ledger says of them dropped_by_grant.
 	Denied map[string]bool
 }
+
+// author is the id of the member that must be allowed to post it.
+func (p *Post) author() string { return cmp.Or(p.WebhookOf, p.SenderMemberID) }
 
 // Posted is what became of a Post.
 type Posted struct {
@@ -72,7 +76,8 @@ type Posted struct {
 // order of commits, on a goroutine of the store: done must not block, nor call
 // a method that writes. On success p.Seq, p.ID, p.TopicID and p.TopicName are
 // set. Errors: ErrNotFound (no such topic for this sender), ErrForbidden (may
-// not post there), ErrMemberRevoked, ErrKeyDead, ErrConflict, ErrBusy, ErrFull, ErrClosed and the like.
+// not post there), ErrMemberRevoked, ErrKeyDead, ErrNoWebhook, ErrConflict, ErrBusy, ErrFull, ErrClosed
+// and the like.
 //
 // An err that is set already is only passed through, so that refusals keep
 // their place among the acks of one connection.
@@ -111,10 +116,13 @@ func (tx *Tx) repeated(p *Post, result *Posted, refusal error) error {
 
 // post decides before it writes, so that a refusal leaves nothing behind.
 func (tx *Tx) post(p *Post) (result Posted, err error) {
-	if err = tx.mayPost(p.SenderMemberID); err != nil {
+	if err = tx.mayPost(p.author()); err != nil {
 		return result, err
 	}
 	if err = tx.mayUse(p.APIKeyID, p.CreatedAt); err != nil {
+		return result, err
+	}
+	if err = tx.mayHook(p); err != nil {
 		return result, err
 	}
 	if p.TopicRef != "" {
@@ -147,7 +155,7 @@ func (tx *Tx) post(p *Post) (result Posted, err error) {
 // openTopic resolves the topic of p, checks that the sender may post there, and
 // drops a reply reference that leads out of it.
 func (tx *Tx) openTopic(p *Post) ([]string, error) {
-	t, role, err := tx.topic(p.MeshID, p.SenderMemberID, p.TopicRef)
+	t, role, err := tx.topic(p.MeshID, p.author(), p.TopicRef)
 	if err != nil {
 		return nil, err
 	}

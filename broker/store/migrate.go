@@ -13,7 +13,7 @@ import (
 )
 
 // SchemaVersion is the schema this program writes (PRAGMA user_version).
-const SchemaVersion = 6
+const SchemaVersion = 8
 
 //go:embed migrations/*.sql
 var migrationFiles embed.FS

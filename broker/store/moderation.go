@@ -87,8 +87,8 @@ func (tx *Tx) record(m Moderation, event string, more map[string]any) error {
 }
 
 // RevokeMember bans a member: its key may neither say hello nor join, what it
-// sends is refused, and it is in no audience. Its leases and API keys end, and the
-// invites it made are withdrawn: it would come back by one. It reports false
+// sends is refused, and it is in no audience. Its leases, API keys and webhooks end,
+// and the invites it made are withdrawn: it would come back by one. It reports false
 // if the member was revoked before. Errors: ErrForbidden, ErrOwner, ErrSelf.
 func (db *DB) RevokeMember(m Moderation) (changed bool, err error) {
 	err = db.Update(func(tx *Tx) error {
@@ -112,6 +112,9 @@ func (db *DB) RevokeMember(m Moderation) (changed bool, err error) {
 			return err
 		}
 		if err := tx.endKeysOf(m.MemberID, m.At); err != nil {
+			return err
+		}
+		if err := tx.endWebhooksOf(m.MemberID); err != nil {
 			return err
 		}
 		return tx.endLeasesOf(m.MemberID)

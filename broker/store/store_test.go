@@ -322,7 +322,7 @@ func TestAcksCountOnlyFromTheAddressed(t *testing.T) {
 	}
 	settled := func(memberID string) int {
 		done := make(chan error, 1)
-		db.SettleByID(Mailbox{MemberID: memberID}, sent.ID, time.Now(), func(err error) { done <- err })
+		db.SettleByID(Mailbox{MemberID: memberID}, sent.ID, "", time.Now(), func(err error) { done <- err })
 		if err := <-done; err != nil {
 			t.Fatal(err)
 		}

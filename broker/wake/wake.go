@@ -4,6 +4,7 @@
 // taken, and named, so that nobody believes an agent was woken that was not:
 //
 //	woken           Claude Code's inbox socket, or "codex queue": a turn begins at once
+//	at turn end     a hook of the client takes a note from the agent's desk, and goes on
 //	next tool call  nothing of the kind: the agent hears of it when it calls a tool
 //
 // An agent is told that there is something, and by whom. What was written stays in
@@ -26,6 +27,7 @@ type Tier string
 
 const (
 	Woken        Tier = "woken"
+	AtTurnEnd    Tier = "at turn end"
 	NextToolCall Tier = "next tool call"
 )
 

@@ -53,6 +53,9 @@ const (
 
 	// of topics (protocol section 7)
 	TopicNotFound = "topic_not_found"
+
+	// of webhooks (protocol, services, section 3)
+	WebhookExists = "webhook_exists"
 )
 
 // WebSocket close codes the broker uses (RFC 6455 section 7.4; 4000–4999 are

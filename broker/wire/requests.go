@@ -46,6 +46,9 @@ var requests = table(
 	func() Message { return new(APIKeyCreate) },
 	func() Message { return new(APIKeyList) },
 	func() Message { return new(APIKeyRevoke) },
+	func() Message { return new(CreateWebhook) },
+	func() Message { return new(DeleteWebhook) },
+	func() Message { return new(ListWebhooks) },
 )
 
 // Group is a group a presence is in; a name may be a path ("core/backend"), and
@@ -74,6 +77,7 @@ const (
 	CapClientAck  = "client_ack"  // it acks every push
 	CapNoLease    = "no_lease"    // (ours) its presence ends with its connection: a command that asks and leaves
 	CapUnheld     = "unheld"      // (ours) it takes messages also while it is working or dnd, and decides by itself when to show them
+	CapSiblings   = "siblings"    // (ours) it is pushed what other connections of its own member say in topics
 	CapMeshEvents = "mesh_events" // (ours) it wants mesh_changed, and to know in the hello_ack where it is and as what
 )
 
@@ -133,7 +137,18 @@ type Send struct {
 type ClientAck struct {
 	ClientMessageID string `json:"clientMessageId,omitempty"`
 	BrokerMessageID string `json:"brokerMessageId,omitempty"`
+	HandedBy        string `json:"handedBy,omitempty"` // (ours) one of Hearings: it was given to an agent
 }
+
+// How an agent comes to hear of a message.
+const (
+	Woken        = "woken"          // a turn began at once
+	AtTurnEnd    = "at turn end"    // a hook of its client said so
+	NextToolCall = "next tool call" // the result of a tool said so, or it looked by itself
+)
+
+// Hearings are all of these.
+var Hearings = []string{Woken, AtTurnEnd, NextToolCall}
 
 // MessageStatus asks what became of a message; for its sender and those it was
 // addressed to.

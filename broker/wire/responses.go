@@ -31,6 +31,8 @@ var responses = table(
 	func() Message { return new(APIKeyCreated) },
 	func() Message { return new(APIKeyListResponse) },
 	func() Message { return new(APIKeyRevokeResponse) },
+	func() Message { return new(WebhookAck) },
+	func() Message { return new(WebhookList) },
 )
 
 // HelloAck answers a hello; when it leaves, the connection is fully registered.
@@ -107,7 +109,8 @@ type Push struct {
 const (
 	CopyStored  = "stored"           // on disk; it waits
 	CopyPushed  = "pushed"           // handed to a connection, not acked yet
-	CopyAcked   = "acked"            // the recipient has it
+	CopyAcked   = "acked"            // the recipient's program has it
+	CopyHanded  = "handed"           // acked, and the program gave it to its agent
 	CopyExpired = "expired"          // it was not pushed in time; of a topic it is in the history
 	CopyDropped = "dropped_by_grant" // the recipient does not take this from the sender
 )
@@ -140,6 +143,7 @@ type Copy struct {
 	State     string  `json:"state"`               // (ours) and so is what follows
 	PushedAt  *string `json:"pushedAt,omitempty"`  // first handed to a connection
 	SettledAt *string `json:"settledAt,omitempty"` // acked, expired or dropped
+	HandedBy  string  `json:"handedBy,omitempty"`  // of a handed one: woken, at turn end or next tool call
 	Seen      bool    `json:"seen,omitempty"`      // its read mark in the topic is past it: who sets none is never said to have seen it
 }
 
