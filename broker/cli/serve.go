@@ -233,7 +233,9 @@ func (a *app) runActors(ctx context.Context, s *site) error {
 	}
 	if s.sockets.challenge != nil {
 		server := s.challengeServer()
-		group.Add(func() error { return closedIsNil(server.Serve(gate.NewListener(s.sockets.challenge, s.limits, s.counts))) }, func(error) { server.Close() })
+		group.Add(func() error {
+			return closedIsNil(server.Serve(gate.NewListener(s.sockets.challenge, s.limits, s.counts)))
+		}, func(error) { server.Close() })
 	}
 	if s.secured.begin != nil {
 		ctx, cancel := context.WithCancel(context.Background())
