@@ -600,10 +600,10 @@ func TestInvitesThatDoNotWork(t *testing.T) {
 // Over plain HTTP from elsewhere a browser makes no keys: the page says so.
 func TestInsecureAddressIsExplained(t *testing.T) {
 	program, folder := build(t), t.TempDir()
-	page := chromium(t, chromedp.Flag("host-resolver-rules", "MAP mesh.example 127.0.0.1"))
+	page := chromium(t, chromedp.Flag("host-resolver-rules", "MAP nas.local 127.0.0.1"))
 	s := start(t, program, folder, "127.0.0.1:0")
-	address := strings.Replace(s.link, "localhost", "mesh.example", 1)
-	do(t, page, chromedp.Navigate(address), shows("#problem h1", "not secure enough"), shows("#problem", "ssh -L"), shows("#problem a", "http://localhost:"))
+	address := strings.Replace(s.link, "localhost", "nas.local", 1)
+	do(t, page, chromedp.Navigate(address), shows("#problem h1", "not secure enough"), shows("#problem", "ssh -L"), shows("#problem", "--tls-self-signed"), shows("#problem a", "http://localhost:"))
 }
 
 func TestDraftsSurviveAReload(t *testing.T) {

@@ -30,6 +30,9 @@ type Broker struct {
 	streams streams
 	hooks   *buckets // status reports, by process
 	asked   *buckets // requests of API keys, by member
+	guesses guesses
+
+	admission admission
 
 	searches chan struct{} // capacity maxSearches: one is in it for each that runs
 
@@ -60,7 +63,7 @@ func New(cfg Config, db *store.DB, web fs.FS) *Broker {
 	b := &Broker{
 		cfg: cfg, db: db, log: cfg.Log, replays: identity.NewReplayGuard(), ledger: newLedger(), changes: newChanges(), searches: make(chan struct{}, maxSearches),
 		rates: newSendRates(cfg.Limits), hooks: newBuckets(hookRate, hookBurst, maxHookers), started: time.Now(),
-		asked: newRequestRates(cfg.Limits), streams: newStreams(),
+		asked: newRequestRates(cfg.Limits), guesses: newGuesses(), admission: newAdmission(), streams: newStreams(),
 		ages:  &ageClock{hold: cfg.Limits.MessageTTL},
 		conns: map[*conn]struct{}{}, rooms: map[string]*room{}, ringing: map[string]bool{},
 	}
@@ -138,6 +141,7 @@ func (b *Broker) tidy(now time.Time, up time.Duration) {
 	b.rates.forgetIdle(now)
 	b.hooks.forgetIdle(now)
 	b.asked.forgetIdle(now)
+	b.guesses.mine.forgetIdle(now)
 	aged := b.aged(now, up)
 	if up < settleIn {
 		return
@@ -209,6 +213,8 @@ func (b *Broker) exit(c *conn) {
 	b.mu.Lock()
 	delete(b.conns, c)
 	b.mu.Unlock()
+	c.fresh.Leave()
+	c.socket.Leave()
 	b.serving.Done()
 }
 

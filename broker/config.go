@@ -9,7 +9,7 @@ import (
 
 // Config says how a Broker behaves.
 type Config struct {
-	PublicURL string // http(s)://host[:port], the base of links; no trailing slash
+	PublicURL string // http(s)://host[:port][/path], the base of links; no trailing slash
 	Version   string
 	Log       *slog.Logger
 	Limits    Limits
@@ -19,6 +19,8 @@ type Config struct {
 type Limits struct {
 	MaxMessage     int           // bytes of nonce+ciphertext+targetSpec in one send
 	MaxConnections int           // live connections of one mesh
+	MaxPerAddress  int           // sockets of one address, but loopback; of IPv6 a /64 counts as one
+	MaxPending     int           // sockets that did not say a valid hello yet; a quarter of it of one address, but loopback
 	SendRate       float64       // sends per second of one member, lasting; 0: no limit
 	SendBurst      int           // sends of one member at once
 	HelloTimeout   time.Duration // from the upgrade to a valid hello
@@ -41,6 +43,8 @@ func DefaultLimits() Limits {
 	return Limits{
 		MaxMessage:     wire.DefaultMaxMessage,
 		MaxConnections: 10_000,
+		MaxPerAddress:  2000,
+		MaxPending:     1000,
 		SendRate:       20,
 		SendBurst:      100,
 		HelloTimeout:   10 * time.Second,

@@ -12,6 +12,7 @@ import (
 
 	"github.com/coder/websocket"
 
+	"meshbox/broker/gate"
 	"meshbox/broker/wire"
 )
 
@@ -22,6 +23,9 @@ type conn struct {
 	tcp    *corkedConn     // below ws
 	out    *outbox
 	opened time.Time
+
+	socket *gate.Place // see admit
+	fresh  *gate.Place // until a valid hello
 
 	loops    sync.WaitGroup          // the write loop, and a ping that waits for its answer
 	lastPong atomic.Int64            // when, see uptime
@@ -48,6 +52,10 @@ func (b *Broker) serveWS(w http.ResponseWriter, r *http.Request) {
 	c.log = b.log.With("remote", r.RemoteAddr)
 	if !b.enter() {
 		http.Error(w, "meshbox is shutting down; try again in a moment", http.StatusServiceUnavailable)
+		return
+	}
+	if c.socket, c.fresh = b.admit(w, r); c.socket == nil {
+		b.serving.Done()
 		return
 	}
 	corking := &corkWriter{ResponseWriter: w}

@@ -2,7 +2,8 @@
 // here, and moves messages from the socket they came by to the disk and from
 // there to everyone they are for.
 //
-// The way of a connection:
+// The way of a connection, which comes through package gate (who asks, for which name)
+// and is counted before anything is known of it (admit.go):
 //
 //	GET /ws ─ upgrade ─▶ conn.serve (conn.go)
 //	  read loop   one goroutine: decode, dispatch (dispatch.go), one method per

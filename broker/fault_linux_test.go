@@ -2,6 +2,7 @@ package broker
 
 import (
 	"database/sql"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"net/http"
@@ -11,6 +12,7 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+	"time"
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
@@ -117,6 +119,7 @@ func TestFullDiskRefusesSendsAndLosesNothing(t *testing.T) {
 	}
 	h.posts(hook.URL, "no space for this").wantUndelivered(http.StatusServiceUnavailable, wire.Busy)
 	h.worksWithoutWriting(ann)
+	h.wantHealth("full")
 	back := h.dial(bob, peer.Options{})
 	back.wantBulky(0, n)
 	back.wantQuiet()
@@ -125,6 +128,7 @@ func TestFullDiskRefusesSendsAndLosesNothing(t *testing.T) {
 
 	free()
 	session.say("#general", "space again")
+	h.wantHealth("up")
 	ann.wantPush("space again")
 	ann.post(bob.Key.Public(), bulky(n), wire.PriorityNext)
 	back.wantBulky(n, n+1)
@@ -141,9 +145,6 @@ func TestFullDiskRefusesSendsAndLosesNothing(t *testing.T) {
 // worksWithoutWriting checks what needs no space.
 func (h *house) worksWithoutWriting(g *guest) {
 	h.t.Helper()
-	if status := h.status("/health"); status != http.StatusOK {
-		h.t.Errorf("/health answers %d", status)
-	}
 	if peers := ask[*wire.PeersList](g, &wire.ListPeers{}).Peers; len(peers) == 0 {
 		h.t.Error("nobody is listed")
 	}
@@ -151,6 +152,43 @@ func (h *house) worksWithoutWriting(g *guest) {
 	if history.Topic == "" {
 		h.t.Errorf("history = %+v", history)
 	}
+}
+
+// wantHealth waits until /health says how the data file is.
+func (h *house) wantHealth(db string) {
+	h.t.Helper()
+	want := map[bool]int{true: http.StatusOK, false: http.StatusServiceUnavailable}[db == "up"]
+	eventually(h.t, "/health says "+db, func() bool {
+		response, err := http.Get(h.url + "/health")
+		if err != nil {
+			h.t.Fatal(err)
+		}
+		defer response.Body.Close()
+		var health struct{ DB, Message string }
+		if err := json.NewDecoder(response.Body).Decode(&health); err != nil {
+			h.t.Fatal(err)
+		}
+		return response.StatusCode == want && health.DB == db && (health.Message == "") == (db == "up")
+	})
+}
+
+// Outcome: /health says that a full disk is full although nobody sends, and that it
+// has space again, without a restart.
+func TestHealthOfAFullDisk(t *testing.T) {
+	folder := smallDisk(t, 4096)
+	h := newHouseIn(t, folder)
+	ann := h.arrive("ann")
+	h.wantHealth("up")
+	free := fill(t, folder)
+	_, refusal := ann.sendUntilRefused("#general", 0) // the WAL has some space of its own
+	if !strings.HasPrefix(refusal, "busy: ") {
+		t.Fatalf("refused with %q", refusal)
+	}
+	ann.Close()
+	time.Sleep(1200 * time.Millisecond) // what sends learned says nothing any more
+	h.wantHealth("full")
+	free()
+	h.wantHealth("up")
 }
 
 // Outcome: the same when messages themselves fill the disk, so that the WAL can

@@ -337,6 +337,7 @@ func (c *conn) greet(p *presence, reqID string) *rejection {
 		return rejectSessionKey
 	}
 	c.helloGate.Stop()
+	c.fresh.Leave()
 	c.b.metrics.connections.Inc()
 	c.out.ring() // for what waits
 	if replaced != nil {

@@ -77,7 +77,8 @@ func hookFailed(w http.ResponseWriter, status int, sentence string) {
 }
 
 // forwarding are headers that only a proxy sets: behind one on this machine
-// everybody comes from loopback.
+// everybody comes from loopback. Those of trusted proxies are gone here, and the
+// address is the client's (package gate).
 var forwarding = []string{"Forwarded", "X-Forwarded-For", "X-Forwarded-Host", "X-Real-Ip", "Via"}
 
 // isLocal reports whether a request comes from a program on this machine that

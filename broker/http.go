@@ -8,6 +8,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus/promhttp"
+
+	"meshbox/broker/store"
 )
 
 // maxBody bounds what a POST may carry, in bytes, but for REST, see bodyLimit.
@@ -19,12 +21,14 @@ const maxBody = 64 << 10
 var documentHeaders = map[string]string{
 	"Content-Security-Policy": "default-src 'none'; script-src 'self'; style-src 'self'; img-src 'self' data:; " +
 		"connect-src 'self'; manifest-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'",
-	"Referrer-Policy":            "no-referrer",
-	"Cross-Origin-Opener-Policy": "same-origin",
+	"Referrer-Policy":              "no-referrer",
+	"Cross-Origin-Opener-Policy":   "same-origin",
+	"Cross-Origin-Resource-Policy": "same-origin",
+	"Permissions-Policy":           "camera=(), geolocation=(), microphone=()",
 }
 
 func (b *Broker) routes(web fs.FS) http.Handler {
-	pages := newPages(web)
+	pages := newPages(web, basePath(b.cfg.PublicURL))
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ws", b.serveWS)
 	mux.HandleFunc("GET /{$}", pages.index)
@@ -51,22 +55,38 @@ func (b *Broker) routes(web fs.FS) http.Handler {
 	})
 }
 
-// getHealth says whether meshbox works (protocol section 9).
+// getHealth says whether meshbox works (protocol section 9): whether the data file can
+// be read, and written.
 func (b *Broker) getHealth(w http.ResponseWriter, r *http.Request) {
 	ctx, cancel := context.WithTimeout(r.Context(), 2*time.Second)
 	defer cancel()
 	health := struct {
 		Status  string `json:"status"`
 		DB      string `json:"db"`
+		Message string `json:"message,omitempty"` // what is wrong, in a sentence (ours)
 		Version string `json:"version"`
 		Uptime  int64  `json:"uptime"` // seconds
-	}{"ok", "up", b.cfg.Version, int64(time.Since(b.started).Seconds())}
+	}{"ok", "up", "", b.cfg.Version, int64(time.Since(b.started).Seconds())}
 	status := http.StatusOK
-	if err := b.db.Ping(ctx); err != nil {
+	err := b.db.Ping(ctx)
+	if err == nil {
+		err = b.db.CanWrite(ctx)
+	}
+	if err != nil && r.Context().Err() == nil {
 		b.log.Error("health check failed", "err", err)
-		health.Status, health.DB, status = "degraded", "down", http.StatusServiceUnavailable
+		health.Status, health.DB, status = "degraded", store.Trouble(err), http.StatusServiceUnavailable
+		health.Message = troubles[health.DB]
 	}
 	writeJSON(w, status, health)
+}
+
+// troubles are sentences for what store.Trouble names.
+var troubles = map[string]string{
+	"full":      "The disk is full: nothing can be stored until there is space.",
+	"read_only": "The data file can not be written; check its owner, its mode and the file system.",
+	"busy":      "The data file does not take a write in time: another program holds it, or the disk is very slow.",
+	"damaged":   "The data file is damaged; restore a backup.",
+	"down":      "The data file does not answer; the log says why.",
 }
 
 // getReady says whether meshbox takes connections: the schema is current and it

@@ -4,6 +4,7 @@ import (
 	"crypto/rand"
 	"encoding/base64"
 	"fmt"
+	"net/url"
 	"strings"
 	"time"
 
@@ -55,6 +56,15 @@ func NewInvite(mesh store.Mesh, publicURL string, terms InviteTerms, now time.Ti
 		ID: signed.InviteID, MeshID: mesh.ID, Code: store.NewCode(), Token: signed.Token(), Role: terms.Role, Label: terms.Label, GrantsOwner: terms.Owner,
 		MaxUses: terms.Uses, CreatedAt: now, ExpiresAt: expires,
 	}, nil
+}
+
+// basePath is the path of a public URL: what all addresses of the page begin with.
+func basePath(publicURL string) string {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return ""
+	}
+	return strings.TrimRight(u.Path, "/")
 }
 
 // BrokerURL is the WebSocket URL of a broker with that public URL:

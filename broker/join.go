@@ -31,8 +31,13 @@ type joinResponse struct {
 }
 
 func (b *Broker) postJoin(w http.ResponseWriter, r *http.Request) {
+	if problem := b.mayGuess(w, r); problem != nil {
+		writeJSON(w, problem.status, joinResponse{Error: problem.problem.Message})
+		return
+	}
 	var body joinRequest
 	joined, err := b.join(r, &body)
+	b.tried(r, err)
 	switch {
 	case err == nil:
 		b.yieldKey(joined.Mesh.ID, body.PeerPubkey)
@@ -94,8 +99,14 @@ func (b *Broker) getInviteCode(w http.ResponseWriter, r *http.Request) {
 	type found struct {
 		Found bool   `json:"found"`
 		Token string `json:"token,omitempty"`
+		Error string `json:"error,omitempty"` // (ours)
+	}
+	if problem := b.mayGuess(w, r); problem != nil {
+		writeJSON(w, problem.status, found{Error: problem.problem.Message})
+		return
 	}
 	invite, err := b.db.InviteByCode(r.Context(), r.PathValue("code"))
+	b.tried(r, err)
 	writeJSON(w, http.StatusOK, found{Found: err == nil, Token: invite.Token})
 }
 
@@ -117,6 +128,10 @@ type claimResponse struct {
 }
 
 func (b *Broker) postClaim(w http.ResponseWriter, r *http.Request) {
+	if problem := b.mayGuess(w, r); problem != nil {
+		claimFailed(w, problem.status, problem.problem.Message)
+		return
+	}
 	var body claimRequest
 	if err := json.NewDecoder(r.Body).Decode(&body); err != nil {
 		claimFailed(w, http.StatusBadRequest, "malformed")
@@ -128,6 +143,7 @@ func (b *Broker) postClaim(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	joined, sealed, err := b.claim(r, body, recipient)
+	b.tried(r, err)
 	if err != nil {
 		b.log.Info("claim refused", "reason", err)
 		status, code := claimError(err)

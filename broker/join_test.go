@@ -271,7 +271,7 @@ func TestHealth(t *testing.T) {
 
 func TestPagesAndHeaders(t *testing.T) {
 	h := newHouse(t)
-	for _, path := range []string{"/", "/join/" + h.first, "/i/abcdefgh", "/web/" + newPages(pagesForTest).release + "/app.css"} {
+	for _, path := range []string{"/", "/join/" + h.first, "/i/abcdefgh", "/web/" + newPages(pagesForTest, "").release + "/app.css"} {
 		response, err := http.Get(h.url + path)
 		if err != nil {
 			t.Fatal(err)
@@ -290,7 +290,7 @@ func TestPagesAndHeaders(t *testing.T) {
 			t.Errorf("%s with its ETag: %v, %v", path, cached.StatusCode, err)
 		}
 	}
-	for _, path := range []string{"/nothing", "/web/app.css", "/web/any/app.css", "/web/" + newPages(pagesForTest).release + "/index.html", "/mesh/" + h.mesh.ID + "/members", "/.well-known/oauth-protected-resource"} {
+	for _, path := range []string{"/nothing", "/web/app.css", "/web/any/app.css", "/web/" + newPages(pagesForTest, "").release + "/index.html", "/mesh/" + h.mesh.ID + "/members", "/.well-known/oauth-protected-resource"} {
 		if response, err := http.Get(h.url + path); err != nil || response.StatusCode != 404 {
 			t.Errorf("%s: %v, %v; want 404", path, response.StatusCode, err)
 		}

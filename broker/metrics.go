@@ -15,6 +15,7 @@ type metrics struct {
 	connections    prometheus.Counter
 	rejected       *prometheus.CounterVec // by reason
 	dropped        *prometheus.CounterVec // by reason
+	turnedAway     *prometheus.CounterVec // by reason
 	routed         *prometheus.CounterVec // by priority
 	refused        *prometheus.CounterVec // by reason
 	droppedByGrant *prometheus.CounterVec // by cap
@@ -35,6 +36,8 @@ func newMetrics(b *Broker) *metrics {
 			Name: "broker_connections_rejected_total", Help: "Hellos that were refused, by reason."}, []string{"reason"}),
 		dropped: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broker_connections_dropped_total", Help: "Connections the broker ended, by reason."}, []string{"reason"}),
+		turnedAway: prometheus.NewCounterVec(prometheus.CounterOpts{
+			Name: "broker_requests_refused_total", Help: "Connections and requests that were refused unheard, by reason."}, []string{"reason"}),
 		routed: prometheus.NewCounterVec(prometheus.CounterOpts{
 			Name: "broker_messages_routed_total", Help: "Messages accepted and stored, by priority."}, []string{"priority"}),
 		refused: prometheus.NewCounterVec(prometheus.CounterOpts{
@@ -52,7 +55,7 @@ func newMetrics(b *Broker) *metrics {
 		Name: "broker_connections_active", Help: "Live connections that said a valid hello."}, b.countPresences)
 	depth := prometheus.NewGaugeFunc(prometheus.GaugeOpts{
 		Name: "broker_queue_depth", Help: "Deliveries that wait for their recipient; -1 if the database does not answer."}, b.queueDepth)
-	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.routed, m.refused, m.droppedByGrant, m.pruned, m.helloSeconds, m.ackSeconds, active, depth,
+	m.registry.MustRegister(m.connections, m.rejected, m.dropped, m.turnedAway, m.routed, m.refused, m.droppedByGrant, m.pruned, m.helloSeconds, m.ackSeconds, active, depth,
 		collectors.NewGoCollector(), collectors.NewProcessCollector(collectors.ProcessCollectorOpts{}))
 	return m
 }

@@ -34,7 +34,9 @@ type page struct {
 	etag    string // without its quotes
 }
 
-func newPages(web fs.FS) *pages {
+// base is the path of the public URL, "" or /mesh: index.html names its files below
+// it, and scripts find it out from where they were loaded (web/base.js).
+func newPages(web fs.FS, base string) *pages {
 	contents := map[string][]byte{}
 	names, err := fs.Glob(web, "*") // sorted
 	if err != nil {
@@ -53,7 +55,7 @@ func newPages(web fs.FS) *pages {
 	p := &pages{release: hex.EncodeToString(sum.Sum(nil)[:8]), files: map[string]page{}}
 	for name, content := range contents {
 		if name == "index.html" {
-			content = bytes.ReplaceAll(content, []byte(`"/web/`), []byte(`"/web/`+p.release+`/`))
+			content = bytes.ReplaceAll(content, []byte(`"/web/`), []byte(`"`+base+`/web/`+p.release+`/`))
 		}
 		p.files[name] = newPage(name, content)
 	}

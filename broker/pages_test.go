@@ -30,7 +30,7 @@ func weight(response *http.Response, content string) int {
 // fetch asks the pages of the real web chat for a path.
 func fetch(t *testing.T, path string, header ...string) (*http.Response, string) {
 	t.Helper()
-	p := newPages(web.FS)
+	p := newPages(web.FS, "")
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /{$}", p.index)
 	mux.HandleFunc("GET /web/{release}/{file}", p.file)
@@ -91,7 +91,7 @@ func TestReleasesAreKeptAndNeverMixed(t *testing.T) {
 	if response.Header.Get("Cache-Control") != "no-cache" {
 		t.Errorf("the page: %v", response.Header)
 	}
-	release := newPages(web.FS).release
+	release := newPages(web.FS, "").release
 	for _, file := range linksOf(page) {
 		if !strings.HasPrefix(file, "/web/"+release+"/") {
 			t.Errorf("the page asks for %s outside its release", file)
@@ -123,7 +123,7 @@ func TestReleasesAreKeptAndNeverMixed(t *testing.T) {
 // included.
 func reachable(t *testing.T, ways ...*regexp.Regexp) []string {
 	t.Helper()
-	release := newPages(web.FS).release
+	release := newPages(web.FS, "").release
 	needed := []string{"main.js"}
 	for i := 0; i < len(needed); i++ {
 		response, script := fetch(t, "/web/"+release+"/"+needed[i])

@@ -43,6 +43,26 @@ func (s *buckets) take(key string, now time.Time) (wait time.Duration) {
 	return wait
 }
 
+// debt is how long key has to wait until it has a token, which is not taken, and
+// whether any of its tokens are missing.
+func (s *buckets) debt(key string, now time.Time) (wait time.Duration, owes bool) {
+	s.mu.Lock()
+	b := s.byKey[key]
+	s.mu.Unlock()
+	if b == nil {
+		return 0, false
+	}
+	tokens := b.TokensAt(now)
+	return time.Duration(max(0, 1-tokens) / float64(s.limit) * float64(time.Second)), tokens < float64(s.burst)
+}
+
+// charge takes a token of key even if there is none: then it is owed.
+func (s *buckets) charge(key string, now time.Time) {
+	if b := s.bucket(key, now); b != nil {
+		b.ReserveN(now, 1)
+	}
+}
+
 // bucket is that of key, nil if there is none and no room for it.
 func (s *buckets) bucket(key string, now time.Time) *rate.Limiter {
 	s.mu.Lock()

@@ -126,5 +126,11 @@ func (s *stream) write(events []byte, patience time.Duration) error {
 	if _, err := s.w.Write(events); err != nil {
 		return err
 	}
-	return s.out.Flush()
+	err := s.out.Flush()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if !s.cut { // HTTP/2 ends a stream whose deadline passes although nothing is being written
+		_ = s.out.SetWriteDeadline(time.Time{})
+	}
+	return err
 }

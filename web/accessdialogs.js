@@ -4,6 +4,7 @@ import { Access, works } from './access.js';
 import { copyable } from './copyable.js';
 import { choice, confirm, dialogForm, field, openDialog } from './dialog.js';
 import { h } from './dom.js';
+import { BASE } from './route.js';
 import { ago, moment } from './text.js';
 import { GENERAL } from './topics.js';
 
@@ -140,7 +141,7 @@ const may = (value, label, checked) => h('label', { className: 'check' }, h('inp
 
 /** What can be done with a key, to be copied. */
 function keyWays({ secret, capabilities, topicScopes }) {
-  const { origin } = location;
+  const origin = location.origin + BASE;
   const does = (capability) => capabilities.includes(capability) || capabilities.includes('admin');
   const [topic] = topicScopes ?? [GENERAL];
   const curl = does('send')

@@ -1,6 +1,7 @@
 /** Invites: reading them, and redeeming one for a membership (protocol section 8). */
 
 import { identities, makeKey, saveIdentity } from './identity.js';
+import { BASE } from './route.js';
 
 const ASK = 'Ask whoever runs this meshbox for a new link: `meshbox invite` makes one.';
 
@@ -100,7 +101,7 @@ export async function join(token, displayName) {
 }
 
 async function askServer(path, body) {
-  const response = await fetch(path, body && {
+  const response = await fetch(BASE + path, body && {
     method: 'POST',
     headers: { 'Content-Type': 'application/json' },
     body: JSON.stringify(body),

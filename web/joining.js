@@ -2,6 +2,7 @@
 
 import { identities, saveIdentity } from './identity.js';
 import { decodeToken, findInvite, InviteError, tokenOfCode } from './invite.js';
+import { isHome } from './route.js';
 import { showJoin, showWelcome } from './screens.js';
 
 /**
@@ -11,7 +12,7 @@ import { showJoin, showWelcome } from './screens.js';
  */
 export async function join(newest, enter) {
   const use = (invite) => useInvite(invite, enter);
-  if (location.pathname === '/') return showWelcome(use, '', newest?.meshSlug);
+  if (isHome()) return showWelcome(use, '', newest?.meshSlug);
   try {
     await use(findInvite(location.pathname) ?? {});
   } catch (problem) {

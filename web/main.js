@@ -1,7 +1,7 @@
 /** Start-up: to the room, or to the screens in front of it. */
 
 import { canMakeKeys, identities, StorageError } from './identity.js';
-import { readRoute } from './route.js';
+import { HOME, isHome, readRoute } from './route.js';
 import { Session } from './session.js';
 import { RoomView } from './view.js';
 
@@ -12,14 +12,14 @@ async function start() {
   if (!window.isSecureContext) return problem('insecure');
   if (!(await canMakeKeys())) return problem('keys');
   const [newest] = (await identities()).filter(({ memberId }) => memberId);
-  if (location.pathname === '/' && newest && location.hash !== REJOIN) return enter(newest);
+  if (isHome() && newest && location.hash !== REJOIN) return enter(newest);
   const { join } = await import('./joining.js'); // who is a member does not need it
   await join(newest, enter);
 }
 
 /** Opens the room; the token leaves the address bar, where somebody might see or share it. */
 function enter(identity) {
-  history.replaceState(null, '', readRoute(location.hash) ? `/${location.hash}` : '/');
+  history.replaceState(null, '', readRoute(location.hash) ? HOME + location.hash : HOME);
   const session = new Session(identity);
   new RoomView(session, () => {
     // A fresh page rather than two rooms in one.

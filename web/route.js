@@ -1,4 +1,16 @@
-/** Addresses within the page: #/topic, and #/topic/id for one message. */
+/**
+ * Addresses: where the chat is served, and within the page #/topic, and #/topic/id for
+ * one message.
+ */
+
+/** What all addresses of this meshbox begin with, '' or /mesh: scripts come from BASE/web/RELEASE/. */
+export const BASE = new URL('../..', import.meta.url).pathname.slice(0, -1);
+
+/** The address of the chat itself. */
+export const HOME = `${BASE}/`;
+
+/** Whether the address is that; without BASE it is for who asks the server behind a proxy directly. */
+export const isHome = () => location.pathname === HOME || location.pathname === '/';
 
 const ROUTE = /^#\/([a-z0-9][a-z0-9_-]{0,49})(?:\/([A-Za-z0-9]{8,32}))?$/;
 

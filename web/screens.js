@@ -4,6 +4,7 @@ import { byId, h } from './dom.js';
 import { StorageError } from './identity.js';
 import { findInvite, InviteError, join } from './invite.js';
 import { recall, remember } from './local.js';
+import { BASE, HOME } from './route.js';
 import { withCode } from './text.js';
 
 const LOGO = new URL('icon.svg', import.meta.url).href;
@@ -33,13 +34,13 @@ export function showWelcome(onInvite, problem = '', home = '') {
       h('li', {}, 'The terminal that runs meshbox printed a link when it first started.'),
       h('li', {}, ...withCode('There, `meshbox invite` prints a new one at any time.'))),
     inviteForm(onInvite),
-    home ? h('p', {}, h('a', { href: '/' }, `Go to ${home}`)) : '');
+    home ? h('p', {}, h('a', { href: HOME }, `Go to ${home}`)) : '');
   byId('invite-input').focus();
 }
 
 function inviteForm(onInvite) {
   const input = h('input', {
-    id: 'invite-input', autocomplete: 'off', spellcheck: false, autocapitalize: 'none', placeholder: `${location.origin}/join/…`,
+    id: 'invite-input', autocomplete: 'off', spellcheck: false, autocapitalize: 'none', placeholder: `${location.origin}${BASE}/join/…`,
   });
   return form('invite', 'Invite link or code', input, 'Continue', async () => {
     const found = findInvite(input.value);
@@ -119,7 +120,9 @@ const PROBLEMS = {
       fixes: [
         ['On the machine that runs meshbox', ['Open ', sameOn(`http://localhost:${port}`)]],
         ['From another computer, through SSH', `Run \`ssh -L 7900:localhost:${port} user@${location.hostname}\` and leave it open.`, ['Then open ', sameOn('http://localhost:7900')]],
-        ['For phones and everybody else, HTTPS', `Put a reverse proxy with a certificate in front, for example Caddy: \`caddy reverse-proxy --from chat.example.com --to localhost:${port}\``],
+        ['For phones and everybody else, HTTPS',
+          'Start meshbox with `--tls-self-signed`; each browser then asks once whether to trust it.',
+          `Or put a reverse proxy with a certificate in front, for example Caddy: \`caddy reverse-proxy --from chat.example.com --to localhost:${port}\`, and \`meshbox --public-url https://chat.example.com\`.`],
       ],
     };
   },

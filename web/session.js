@@ -10,6 +10,7 @@ import { fromWire } from './message.js';
 import { Mesh } from './mesh.js';
 import { Room } from './room.js';
 import { Roster } from './roster.js';
+import { BASE } from './route.js';
 import { Connection } from './socket.js';
 import { GENERAL, Topics } from './topics.js';
 
@@ -76,7 +77,7 @@ export class Session extends EventTarget {
    * @returns {Promise<number>} ms it is ahead, negative if behind, 0 if it can not be told
    */
   async clockAhead() {
-    const response = await fetch('/health', { method: 'HEAD', cache: 'no-store' }).catch(() => null);
+    const response = await fetch(`${BASE}/health`, { method: 'HEAD', cache: 'no-store' }).catch(() => null);
     return Date.now() - Date.parse(response?.headers.get('Date')) || 0;
   }
 
@@ -239,5 +240,5 @@ export class Session extends EventTarget {
 }
 
 function socketURL() {
-  return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}/ws`;
+  return `${location.protocol === 'https:' ? 'wss' : 'ws'}://${location.host}${BASE}/ws`;
 }

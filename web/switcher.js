@@ -3,7 +3,7 @@
 import { openDialog } from './dialog.js';
 import { h } from './dom.js';
 import { identities, saveIdentity } from './identity.js';
-import { route } from './route.js';
+import { HOME, route } from './route.js';
 import { avatar, badgeCount } from './text.js';
 
 const MOST = 12; // entries shown
@@ -105,7 +105,7 @@ async function meshEntries({ identity }) {
     picture: h('span', { className: 'hash' }, '◇'),
     go: async () => {
       await saveIdentity({ ...other, usedAt: Date.now() });
-      location.assign('/');
+      location.assign(HOME);
     },
   }));
 }

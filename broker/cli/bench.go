@@ -250,7 +250,7 @@ func (b *benchmark) runningTarget(ctx context.Context) (*bench.Target, error) {
 	if b.running != nil {
 		return b.running, nil
 	}
-	invitation, err := peer.Resolve(ctx, b.flags.invite)
+	invitation, err := peer.Resolve(ctx, b.flags.invite, peer.Trust{})
 	if err != nil {
 		return nil, err
 	}

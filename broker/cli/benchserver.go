@@ -139,7 +139,7 @@ func (p *privateBroker) target(ctx context.Context) (*bench.Target, error) {
 	if err != nil {
 		return nil, err
 	}
-	invitation, err := peer.Resolve(ctx, link)
+	invitation, err := peer.Resolve(ctx, link, peer.Trust{})
 	if err != nil {
 		return nil, err
 	}

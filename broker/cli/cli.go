@@ -127,7 +127,7 @@ func badFlag(err error) error {
 
 // badValue says what a flag takes, instead of how Go failed to parse it.
 func badValue(f *pflag.Flag, value string) error {
-	takes := map[string]string{"int": "a whole number", "float64": "a number", "duration": "a time such as 30s, 10m or 168h", "bool": "true or false"}
+	takes := map[string]string{"int": "a whole number", "float64": "a number", "duration": "a time such as 30s, 10m or 168h", "bool": "true or false", "stringSlice": "a list with commas between"}
 	return fmt.Errorf("--%s %q must be %s", f.Name, value, takes[f.Value.Type()])
 }
 

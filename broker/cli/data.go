@@ -17,7 +17,8 @@ const (
 	defaultDB     = "meshbox.db"
 	defaultURL    = "http://localhost:7900"
 
-	publicURLKey = doctor.PublicURLKey // in the setting table
+	publicURLKey   = doctor.PublicURLKey // in the setting table
+	fingerprintKey = "tls_fingerprint"   // likewise; "" if the certificate is not self-signed
 )
 
 // dataFlags are those of commands that open the data file.
@@ -63,6 +64,19 @@ func (f *dataFlags) url(ctx context.Context, db *store.DB) (string, error) {
 	known, err := db.Setting(ctx, publicURLKey)
 	if errors.Is(err, store.ErrNotFound) {
 		return defaultURL, nil
+	}
+	return known, err
+}
+
+// fingerprint is that of the certificate which the server made for itself, "" if it
+// has none, or if the flag names another address.
+func (f *dataFlags) fingerprint(ctx context.Context, db *store.DB) (string, error) {
+	if f.publicURL != "" {
+		return "", nil
+	}
+	known, err := db.Setting(ctx, fingerprintKey)
+	if errors.Is(err, store.ErrNotFound) {
+		return "", nil
 	}
 	return known, err
 }

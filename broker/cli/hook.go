@@ -223,7 +223,7 @@ func report(ctx context.Context, o peer.Options, agent wake.Agent, status string
 		return
 	}
 	request.Header.Set("Content-Type", "application/json")
-	if response, err := http.DefaultClient.Do(request); err == nil {
+	if response, err := o.Identity.HTTPClient().Do(request); err == nil {
 		response.Body.Close()
 	}
 }

@@ -54,6 +54,8 @@ type invitation struct {
 	Role      string `json:"role"`
 	Uses      int    `json:"uses"`
 	ExpiresAt string `json:"expires_at"` // RFC 3339
+
+	Fingerprint string `json:"fingerprint,omitempty"` // of the server's certificate, if it is self-signed
 }
 
 func (a *app) invite(ctx context.Context, f *inviteFlags) error {
@@ -80,7 +82,11 @@ func (a *app) invite(ctx context.Context, f *inviteFlags) error {
 		if err := db.CreateInvite(made, ""); err != nil {
 			return err
 		}
-		return a.printInvite(describe(made, mesh, publicURL), f)
+		described := describe(made, mesh, publicURL)
+		if described.Fingerprint, err = f.fingerprint(ctx, db); err != nil {
+			return err
+		}
+		return a.printInvite(described, f)
 	})
 }
 
@@ -99,7 +105,7 @@ func (a *app) printInvite(i invitation, f *inviteFlags) error {
 	expires, _ := time.Parse(time.RFC3339, i.ExpiresAt)
 	fmt.Fprintf(a.out, "Invite to the mesh %q: %s, %s, until %s\n\n", i.Mesh, i.Role, times(i.Uses), moment(expires))
 	fmt.Fprintf(a.out, "A person opens    %s\n", s.link(i.ShortLink))
-	fmt.Fprintf(a.out, "An agent runs     meshbox join %s\n\n", i.ShortLink)
+	fmt.Fprintf(a.out, "An agent runs     meshbox join %s%s\n\n", trusting(i.Fingerprint), i.ShortLink)
 	fmt.Fprintf(a.out, "The same in full, for clients that do not know short codes:\n%s\n%s\n", i.Link, i.ICLink)
 	if f.qr {
 		return printQR(a.out, i.ShortLink)

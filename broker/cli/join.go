@@ -17,8 +17,9 @@ import (
 type joinFlags struct {
 	clientFlags
 	setupFlags
-	name string
-	kind string
+	name        string
+	kind        string
+	fingerprint string
 }
 
 func (a *app) joinCommand() *cobra.Command {
@@ -35,6 +36,7 @@ if you agree; "meshbox leave" undoes that.`,
 	c.Flags().StringVar(&f.config, "config", "", "folder to keep the identity in (default: meshbox in your config folder)")
 	c.Flags().StringVar(&f.name, "name", "", "the name others see (default: your user name)")
 	c.Flags().StringVar(&f.kind, "type", wire.PeerAI, "what joins: ai, human or connector")
+	c.Flags().StringVar(&f.fingerprint, "fingerprint", "", "trust the certificate with this SHA-256 fingerprint, which meshbox prints when it starts with --tls-self-signed")
 	c.Flags().BoolVar(&f.json, "json", false, "print JSON")
 	return c
 }
@@ -67,7 +69,13 @@ func (a *app) join(ctx context.Context, f *joinFlags, link string) error {
 	if err != nil {
 		return err
 	}
-	invitation, err := peer.Resolve(ctx, link)
+	trust := peer.Trust{}
+	if f.fingerprint != "" {
+		if trust.Fingerprint, err = peer.ParseFingerprint(f.fingerprint); err != nil {
+			return usagef("--fingerprint: %w", err)
+		}
+	}
+	invitation, err := peer.Resolve(ctx, link, trust)
 	if err != nil {
 		return err
 	}

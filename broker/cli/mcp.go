@@ -79,8 +79,12 @@ func (unclosed) Close() error { return nil }
 // endpoints, and the broker need not know of them.
 func withMCP(broker http.Handler, tools *mcp.HTTP) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle("/mcp", tools)
-	mux.Handle("/mcp/{key}", tools)
+	streaming := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		_ = http.NewResponseController(w).SetWriteDeadline(time.Time{}) // news may come after hours
+		tools.ServeHTTP(w, r)
+	})
+	mux.Handle("/mcp", streaming)
+	mux.Handle("/mcp/{key}", streaming)
 	mux.Handle("/", broker)
 	return mux
 }

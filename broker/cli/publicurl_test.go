@@ -23,7 +23,7 @@ func TestCheckPublicURL(t *testing.T) {
 	for _, text := range []string{
 		"", "/", "mesh.example.org", "localhost:7900", "//mesh.example.org", "ftp://mesh.example.org", "ws://mesh.example.org",
 		"https://", "https://:7900", "https://mesh.example.org:", "https://mesh.example.org:0", "https://mesh.example.org:65536",
-		"https://mesh.example.org:port", "https://mesh.example.org/below", "https://mesh.example.org?", "https://mesh.example.org?a=b",
+		"https://mesh.example.org:port", "https://mesh.example.org/a b", "https://mesh.example.org/a/../b", "https://mesh.example.org/%61", "https://mesh.example.org?", "https://mesh.example.org?a=b",
 		"https://mesh.example.org#a", "https://me@mesh.example.org", "https://me:secret@mesh.example.org", " https://mesh.example.org",
 		"https://mesh|example.org", "https://mesh example.org", "https://mesh.example.org\n",
 	} {
@@ -48,7 +48,7 @@ func TestDerivePublicURL(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		got := derivePublicURL(listener)
+		got := derivePublicURL(listener, "http")
 		if got != want {
 			t.Errorf("%s: got %q, want %q", address, got, want)
 		}
@@ -56,7 +56,7 @@ func TestDerivePublicURL(t *testing.T) {
 			t.Errorf("%s: %q is no public URL: %v", address, got, err)
 		}
 	}
-	if got := derivePublicURL(&net.UnixAddr{Name: "socket"}); got != defaultURL {
+	if got := derivePublicURL(&net.UnixAddr{Name: "socket"}, "http"); got != defaultURL {
 		t.Errorf("a Unix socket: got %q", got)
 	}
 }

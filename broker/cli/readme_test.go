@@ -1,7 +1,9 @@
 package cli
 
 import (
+	"io/fs"
 	"os"
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -63,6 +65,40 @@ func TestREADMEInventsNoFlags(t *testing.T) {
 			if !slices.Contains(defaults, or(written[value], value)) {
 				t.Errorf("%s: the default of --%s is not %s but one of %q", heading, flag, value, defaults)
 			}
+		}
+	}
+}
+
+// The tests that SECURITY.md names as proofs are there.
+func TestSECURITYNamesTestsThatExist(t *testing.T) {
+	text, err := os.ReadFile("../../SECURITY.md")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sources strings.Builder
+	err = filepath.WalkDir("../..", func(path string, entry fs.DirEntry, err error) error {
+		if err != nil || entry.IsDir() || !strings.HasSuffix(path, "_test.go") {
+			return err
+		}
+		source, err := os.ReadFile(path)
+		sources.Write(source)
+		return err
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	named := regexp.MustCompile("`(Test[A-Za-z0-9]+)`").FindAllStringSubmatch(string(text), -1)
+	if len(named) < 10 {
+		t.Errorf("it names %d tests", len(named))
+	}
+	for _, match := range named {
+		if !strings.Contains(sources.String(), "func "+match[1]+"(") {
+			t.Errorf("there is no %s", match[1])
+		}
+	}
+	for _, match := range regexp.MustCompile("`(testdata/[^`]+)`").FindAllStringSubmatch(string(text), -1) {
+		if _, err := os.Stat(filepath.Join("../..", match[1])); err != nil {
+			t.Error(err)
 		}
 	}
 }

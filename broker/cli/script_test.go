@@ -5,6 +5,7 @@ package cli
 import (
 	"bytes"
 	"context"
+	"crypto/tls"
 	"database/sql"
 	"encoding/hex"
 	"encoding/json"
@@ -117,17 +118,20 @@ func cmdUp(ts *testscript.TestScript, neg bool, args []string) {
 	listen := "127.0.0.1:" + or(ts.Getenv("PORT"), "0")
 	start(ts, "up", append([]string{"--listen", listen}, args...))
 	var port string
-	found := regexp.MustCompile(`"msg":"serving","listen":"[^"]*:(\d+)"`)
+	scheme := "http"
+	found := regexp.MustCompile(`"msg":"serving","listen":"[^"]*:(\d+)".*"tls":(true|false)`)
 	if !eventually(func() bool {
 		if match := found.FindStringSubmatch(ts.ReadFile("up.err")); match != nil {
-			port = match[1]
+			if port = match[1]; match[2] == "true" {
+				scheme = "https"
+			}
 		}
 		return port != ""
 	}) {
 		ts.Fatalf("the server does not serve:\n%s", ts.ReadFile("up.err"))
 	}
 	ts.Setenv("PORT", port)
-	ts.Setenv("URL", "http://localhost:"+port)
+	ts.Setenv("URL", scheme+"://localhost:"+port)
 	if !eventually(func() bool { _, status, err := get(ts, "/health/ready"); return err == nil && status == http.StatusOK }) {
 		ts.Fatalf("the server is not ready:\n%s", ts.ReadFile("up.err"))
 	}
@@ -395,7 +399,7 @@ func cmdGet(ts *testscript.TestScript, neg bool, args []string) {
 }
 
 func get(ts *testscript.TestScript, path string) (body []byte, status int, err error) {
-	client := http.Client{Timeout: patience}
+	client := http.Client{Timeout: patience, Transport: &http.Transport{DisableKeepAlives: true, TLSClientConfig: &tls.Config{InsecureSkipVerify: true}}}
 	response, err := client.Get(ts.Getenv("URL") + path)
 	if err != nil {
 		return nil, 0, err

@@ -4,17 +4,20 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"log"
 	"log/slog"
-	"net"
 	"net/http"
+	"net/url"
 	"os"
-	"syscall"
+	"runtime"
+	"strings"
 	"time"
 
 	"github.com/oklog/run"
 	"github.com/spf13/cobra"
 
 	"meshbox/broker"
+	"meshbox/broker/gate"
 	"meshbox/broker/mcp"
 	"meshbox/broker/store"
 )
@@ -30,7 +33,7 @@ const (
 
 // serveFlags are those of the server.
 type serveFlags struct {
-	listen    string
+	net       netFlags
 	db        string
 	publicURL string
 	logFormat string
@@ -46,16 +49,21 @@ func (a *app) serveCommand(name string) *cobra.Command {
 func (a *app) serveCommandOf(name string, f *serveFlags) *cobra.Command {
 	c := &cobra.Command{
 		Use: name, Short: "Serve the broker and the web chat", Args: noArguments,
-		RunE: func(c *cobra.Command, _ []string) error { return a.serve(c.Context(), f) },
+		RunE: func(c *cobra.Command, _ []string) error {
+			f.net.listenSet = c.Flags().Changed("listen")
+			return a.serve(c.Context(), f)
+		},
 	}
+	f.net.add(c)
 	flags := c.Flags()
-	flags.StringVar(&f.listen, "listen", defaultListen, "address and port to listen on")
 	flags.StringVar(&f.db, "db", defaultDB, "the data file; created if there is none")
 	flags.StringVar(&f.publicURL, "public-url", "", "what links and invites begin with (default: derived from the listener)")
 	flags.StringVar(&f.logFormat, "log-format", "", "text or json (default: text on a terminal, else json)")
 	flags.StringVar(&f.logLevel, "log-level", "info", "debug, info, warn or error")
 	flags.IntVar(&f.limits.MaxMessage, "max-message-bytes", f.limits.MaxMessage, "size limit of one message's nonce, ciphertext and target")
 	flags.IntVar(&f.limits.MaxConnections, "max-connections", f.limits.MaxConnections, "live connections of one mesh")
+	flags.IntVar(&f.limits.MaxPerAddress, "max-connections-per-address", f.limits.MaxPerAddress, "connections of one address; an IPv6 /64 counts as one, loopback and trusted proxies are not bound")
+	flags.IntVar(&f.limits.MaxPending, "max-pending-connections", f.limits.MaxPending, "connections that have not said a valid hello yet")
 	flags.Float64Var(&f.limits.SendRate, "send-rate", f.limits.SendRate, "messages per second one member may send, lasting; 0: no limit")
 	flags.IntVar(&f.limits.SendBurst, "send-burst", f.limits.SendBurst, "messages one member may send at once")
 	flags.DurationVar(&f.limits.HelloTimeout, "hello-timeout", f.limits.HelloTimeout, "how long a new connection may stay silent")
@@ -80,6 +88,8 @@ func (f *serveFlags) check() error {
 		return usagef("--max-message-bytes must be 1024 to %d", maxMessage)
 	case l.MaxConnections < 1:
 		return usagef("--max-connections must be at least 1")
+	case l.MaxPerAddress < 1 || l.MaxPending < 1:
+		return usagef("--max-connections-per-address and --max-pending-connections must be at least 1")
 	case !(l.SendRate >= 0 && l.SendRate <= 1e6) || l.SendBurst < 1:
 		return usagef("--send-rate must be 0 to 1000000, and --send-burst at least 1")
 	case min(l.HelloTimeout, l.PingInterval, l.WriteTimeout, l.AckTimeout, l.Lease, l.MessageTTL) < minDuration:
@@ -93,10 +103,11 @@ func (f *serveFlags) check() error {
 	}
 	if f.publicURL != "" {
 		var err error
-		f.publicURL, err = checkPublicURL(f.publicURL)
-		return err
+		if f.publicURL, err = checkPublicURL(f.publicURL); err != nil {
+			return err
+		}
 	}
-	return nil
+	return f.net.check()
 }
 
 // serve runs the server until ctx ends, and returns nil then.
@@ -109,26 +120,72 @@ func (a *app) serve(ctx context.Context, f *serveFlags) error {
 		return err
 	}
 	// The port comes first: when it is taken, nothing else has happened yet.
-	listener, err := net.Listen("tcp", f.listen)
+	sockets, err := f.net.open()
 	if err != nil {
-		return listenError(f.listen, err)
+		return err
 	}
-	defer listener.Close()
-	publicURL := or(f.publicURL, derivePublicURL(listener.Addr()))
+	defer sockets.close()
+	publicURL, err := f.net.url(f.publicURL, sockets.main[0].Addr())
+	if err != nil {
+		return err
+	}
 	db, first, err := a.openData(f.db, publicURL, log)
 	if err != nil {
 		return err
 	}
 	defer db.Close()
-	if err := db.SetSetting(publicURLKey, publicURL); err != nil {
-		return fmt.Errorf("cannot write to the data file %s: %w", db.Path(), err)
-	}
-	b := broker.New(broker.Config{PublicURL: publicURL, Version: version(), Log: log, Limits: f.limits}, db, a.assets.Web)
-	if err := a.welcome(ctx, db, publicURL, first); err != nil {
+	keepPrivate(db.Path(), log)
+	s, err := f.site(db, sockets, publicURL, log)
+	if err != nil {
 		return err
 	}
-	log.Info("serving", "listen", listener.Addr().String(), "public_url", publicURL, "db", db.Path(), "version", version())
-	return a.runActors(ctx, b, listener, log)
+	err = db.SetSetting(publicURLKey, publicURL)
+	if known, _ := db.Setting(ctx, fingerprintKey); err == nil && known != s.secured.fingerprint { // "" is not kept at first
+		err = db.SetSetting(fingerprintKey, s.secured.fingerprint)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot write to the data file %s: %w", db.Path(), err)
+	}
+	s.broker = broker.New(broker.Config{PublicURL: publicURL, Version: version(), Log: log, Limits: f.limits}, db, a.assets.Web)
+	s.gate.Refused, s.limits.Refused = s.broker.Refused, s.broker.Refused
+	if err := a.welcome(ctx, db, s, first); err != nil {
+		return err
+	}
+	for _, socket := range sockets.main {
+		log.Info("serving", "listen", socket.Addr().String(), "public_url", publicURL, "db", db.Path(), "version", version(), "tls", s.secured.config != nil)
+	}
+	return a.runActors(ctx, s)
+}
+
+// keepPrivate takes the right to read the data file, which holds keys, from other users:
+// a restored copy often has it.
+func keepPrivate(path string, log *slog.Logger) {
+	info, err := os.Stat(path)
+	if err != nil || info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
+		return
+	}
+	if err := os.Chmod(path, 0o600); err != nil {
+		log.Warn("other users may read the data file, and with it the keys of the meshes", "db", path, "err", err)
+		return
+	}
+	log.Warn("other users could read the data file, and with it the keys of the meshes; now it is private", "db", path)
+}
+
+// site prepares what stands in front of the broker.
+func (f *serveFlags) site(db *store.DB, sockets *sockets, publicURL string, log *slog.Logger) (*site, error) {
+	u, err := url.Parse(publicURL)
+	if err != nil {
+		return nil, err
+	}
+	proxies, err := gate.ParseNetworks(f.net.proxies)
+	if err != nil {
+		return nil, err
+	}
+	s := &site{sockets: sockets, url: publicURL, counts: gate.NewCounts(), log: log}
+	s.gate = gate.Config{Base: u.Path, Hosts: gate.NewHosts(f.net.names(publicURL)), Proxies: proxies}
+	s.limits = gate.Limits{Total: f.net.total, PerAddress: f.limits.MaxPerAddress, Exempt: proxies}
+	s.secured, err = f.net.secure(db.Path(), publicURL, log)
+	return s, err
 }
 
 // openData opens or creates the data file. first is what it was created with,
@@ -155,8 +212,20 @@ func (a *app) openData(path, publicURL string, log *slog.Logger) (db *store.DB, 
 	return db, first, nil
 }
 
+// site is a server that is about to run.
+type site struct {
+	broker  *broker.Broker
+	sockets *sockets
+	gate    gate.Config
+	limits  gate.Limits
+	counts  *gate.Counts // of all sockets
+	secured secured
+	url     string // public
+	log     *slog.Logger
+}
+
 // runActors runs what belongs to the server until ctx ends or one part fails.
-func (a *app) runActors(ctx context.Context, b *broker.Broker, listener net.Listener, log *slog.Logger) error {
+func (a *app) runActors(ctx context.Context, s *site) error {
 	var group run.Group
 	{
 		ctx, cancel := context.WithCancel(ctx)
@@ -164,52 +233,98 @@ func (a *app) runActors(ctx context.Context, b *broker.Broker, listener net.List
 	}
 	{
 		ctx, cancel := context.WithCancel(context.Background())
-		group.Add(func() error { b.Run(ctx); return nil }, func(error) { cancel() })
+		group.Add(func() error { s.broker.Run(ctx); return nil }, func(error) { cancel() })
 	}
-	tools := mcp.NewHTTP(b.Handler(), version())
-	server := &http.Server{
-		Handler: withMCP(b.Handler(), tools), ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
-		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
+	if s.sockets.challenge != nil {
+		server := s.challengeServer()
+		group.Add(func() error {
+			return closedIsNil(server.Serve(gate.NewListener(s.sockets.challenge, s.limits, s.counts)))
+		}, func(error) { server.Close() })
 	}
+	if s.secured.begin != nil {
+		ctx, cancel := context.WithCancel(context.Background())
+		group.Add(func() error { go s.secured.begin(ctx); <-ctx.Done(); return nil }, func(error) { cancel() })
+	}
+	tools := mcp.NewHTTP(s.broker.Handler(), version())
+	server := s.server(s.gate.Handler(withMCP(s.broker.Handler(), tools)))
 	stopped := make(chan struct{})
 	group.Add(func() error {
-		err := server.Serve(listener)
-		if errors.Is(err, http.ErrServerClosed) {
+		err := s.serve(server)
+		if err == nil {
 			<-stopped // the connections first, then the data file
-			return nil
 		}
 		return err
 	}, func(error) {
 		defer close(stopped)
-		log.Info("shutting down")
+		s.log.Info("shutting down")
 		ctx, cancel := context.WithTimeout(context.Background(), drainTime)
 		defer cancel()
 		tools.Drain()
-		b.Drain(ctx)
+		s.broker.Drain(ctx)
 		if err := server.Shutdown(ctx); err != nil {
-			log.Warn("requests were cut off", "err", err)
+			s.log.Warn("requests were cut off", "err", err)
 		}
 	})
 	return group.Run()
 }
 
-// listenError makes a sentence of why an address cannot be listened on.
-func listenError(address string, err error) error {
+// server bounds what a connection may take; bodies and answers are the gate's.
+func (s *site) server(handler http.Handler) *http.Server {
+	return &http.Server{
+		Handler: handler, TLSConfig: s.secured.config, ReadHeaderTimeout: readHeaderTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader,
+		ErrorLog: log.New(serverLog{s.log}, "", 0),
+	}
+}
+
+// challengeServer answers an authority on port 80, and leads all others to HTTPS.
+func (s *site) challengeServer() *http.Server {
+	lead := http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		http.Redirect(w, r, strings.TrimSuffix(s.url, s.gate.Base)+r.URL.RequestURI(), http.StatusMovedPermanently)
+	})
+	server := s.server(s.secured.answer(lead))
+	server.TLSConfig, server.ReadTimeout, server.WriteTimeout = nil, readHeaderTimeout, readHeaderTimeout
+	return server
+}
+
+// serve serves on all sockets until the server is shut down or one of them fails.
+func (s *site) serve(server *http.Server) error {
+	failed := make(chan error, len(s.sockets.main))
+	for _, socket := range s.sockets.main {
+		socket = gate.NewListener(socket, s.limits, s.counts)
+		go func() {
+			if s.secured.config != nil {
+				failed <- closedIsNil(server.ServeTLS(socket, "", ""))
+			} else {
+				failed <- closedIsNil(server.Serve(socket))
+			}
+		}()
+	}
+	return <-failed
+}
+
+func closedIsNil(err error) error {
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// serverLog takes what net/http has to say: mostly of clients that go away, which
+// nobody wants to read, but also why a request broke or none comes in.
+type serverLog struct{ log *slog.Logger }
+
+// Write implements io.Writer, for one line.
+func (l serverLog) Write(line []byte) (int, error) {
+	text := strings.TrimSpace(string(line))
 	switch {
-	case errors.Is(err, syscall.EADDRINUSE):
-		return fmt.Errorf("the address %s is in use, perhaps by another meshbox; stop that, or choose another with --listen", address)
-	case errors.Is(err, syscall.EACCES):
-		return fmt.Errorf("listening on %s is not allowed; ports below 1024 need root: choose another with --listen", address)
-	case errors.Is(err, syscall.EADDRNOTAVAIL):
-		return fmt.Errorf("the address %s is not one of this machine's; choose another with --listen", address)
+	case strings.HasPrefix(text, "http: panic"):
+		l.log.Error("a request failed badly", "err", text)
+	case strings.HasPrefix(text, "http: Accept error"):
+		l.log.Warn("no connection can be accepted", "err", text)
+	default:
+		l.log.Debug("http", "err", text)
 	}
-	if wrapped, ok := errors.AsType[*net.OpError](err); ok {
-		err = wrapped.Err
-	}
-	if _, ok := errors.AsType[*os.SyscallError](err); ok {
-		return fmt.Errorf("cannot listen on %s: %w; choose another address with --listen", address, err)
-	}
-	return usagef("--listen %q: %w; write it as ADDRESS:PORT, such as 127.0.0.1:7900", address, err)
+	return len(line), nil
 }
 
 // logger writes to standard error.

@@ -95,7 +95,7 @@ func (a *app) serviceInstall(ctx context.Context, f *serviceFlags, args []string
 	if err := m.Install(ctx, m.Unit(plan), plan.Folder); err != nil {
 		return err
 	}
-	if err := awaitReady(ctx, m, serve.listen); err != nil {
+	if err := awaitReady(ctx, m, serve.net.address()); err != nil {
 		return err
 	}
 	return a.serviceWelcome(ctx, m, serve.db)

@@ -35,14 +35,14 @@ func (a *app) servicePlan(m *service.Manager, args []string) (service.Plan, *ser
 	if f.db, err = serviceData(m, f.db, flags.Changed("db")); err != nil {
 		return service.Plan{}, nil, err
 	}
-	low, err := lowPort(f.listen)
+	low, err := lowPorts(&f.net)
 	if err != nil {
 		return service.Plan{}, nil, err
 	}
-	if low && !m.System {
-		return service.Plan{}, nil, fmt.Errorf("a user's service cannot listen on %s: ports below 1024 need rights; choose another, or install it for the machine with --system", f.listen)
+	if low != "" && !m.System {
+		return service.Plan{}, nil, fmt.Errorf("a user's service cannot listen on %s: ports below 1024 need rights; choose another, or install it for the machine with --system", low)
 	}
-	p := service.Plan{Binary: binary, Args: []string{"serve", "--db=" + f.db}, Folder: filepath.Dir(f.db), Low: low}
+	p := service.Plan{Binary: binary, Args: []string{"serve", "--db=" + f.db}, Folder: filepath.Dir(f.db), Low: low != ""}
 	flags.Visit(func(flag *pflag.Flag) {
 		if flag.Name == "db" {
 			return
@@ -70,6 +70,7 @@ func parseServe(flags *pflag.FlagSet, f *serveFlags, args []string) error {
 	if err := fromEnvironment(flags, os.LookupEnv); err != nil {
 		return err
 	}
+	f.net.listenSet = flags.Changed("listen")
 	return f.check()
 }
 
@@ -97,6 +98,21 @@ func serviceData(m *service.Manager, path string, said bool) (string, error) {
 	}
 	home, err := os.UserHomeDir()
 	return filepath.Join(home, ".local", "share", "meshbox", defaultDB), err
+}
+
+// lowPorts returns the first address of a server with a port below 1024, "" if there
+// is none.
+func lowPorts(f *netFlags) (string, error) {
+	addresses := []string{f.address()}
+	if len(f.acme.domains) > 0 {
+		addresses = append(addresses, f.acme.listen)
+	}
+	for _, address := range addresses {
+		if low, err := lowPort(address); low || err != nil {
+			return address, err
+		}
+	}
+	return "", nil
 }
 
 // lowPort reports whether an address has a port below 1024. A free port, 0, would be

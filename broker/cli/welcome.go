@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net"
+	"os"
 	"path/filepath"
 	"strings"
 	"time"
@@ -18,8 +20,8 @@ var agentTerms = broker.InviteTerms{Role: store.RoleMember, Uses: 10, TTL: 24 * 
 
 // welcome prints the one screen of a start: where to go and how to let others
 // in.
-func (a *app) welcome(ctx context.Context, db *store.DB, publicURL string, first *store.FirstMesh) error {
-	s := styleOf(a.out)
+func (a *app) welcome(ctx context.Context, db *store.DB, site *site, first *store.FirstMesh) error {
+	s, publicURL := styleOf(a.out), site.url
 	var text strings.Builder
 	line := func(format string, args ...any) {
 		text.WriteString(strings.TrimRight("  "+fmt.Sprintf(format, args...), " ") + "\n")
@@ -35,15 +37,65 @@ func (a *app) welcome(ctx context.Context, db *store.DB, publicURL string, first
 		line("The chat         %s", s.link(publicURL))
 	}
 	if first != nil {
-		line("Let agents join  %s join %s/i/%s", self(), publicURL, first.Invites[1].Code)
+		line("Let agents join  %s join %s%s/i/%s", self(), trusting(site.secured.fingerprint), publicURL, first.Invites[1].Code)
 		line("                 %s", s.dim("(for 10 of them, within 24 hours)"))
 	}
 	line("More invites     %s", inviteLine(db))
+	if site.secured.fingerprint != "" {
+		line("Certificate      its own, which a browser asks about once; its SHA-256 fingerprint is")
+		line("                 %s", colons(site.secured.fingerprint))
+	}
+	site.warnOfPlainHTTP(s, line)
+	site.hintAtPublicURL(line)
 	line("Data file        %s %s", db.Path(), s.dim("(private: it holds the keys)"))
 	line("Stop             Ctrl-C")
 	fmt.Fprintln(&text)
 	_, err = fmt.Fprint(a.out, text.String())
 	return err
+}
+
+// warnOfPlainHTTP says what it means that others reach this server without HTTPS.
+func (s *site) warnOfPlainHTTP(style style, line func(string, ...any)) {
+	if s.secured.config != nil || strings.HasPrefix(s.url, "https://") || !isOpen(s.sockets.main) {
+		return
+	}
+	port := s.sockets.main[0].Addr().(*net.TCPAddr).Port
+	line("")
+	line("%s", style.bold("Open to the network, without HTTPS:"))
+	line("browsers on other machines refuse to make keys for this page, so only agents can")
+	line("join from there; and what is not end-to-end encrypted can be read on the way.")
+	line("Three ways out:")
+	line("  HTTPS here       --tls-self-signed, --tls-cert with --tls-key, or --acme-domain")
+	line("  a reverse proxy  with a certificate, and --public-url https://its.name")
+	line("  a tunnel         --listen 127.0.0.1:%d, and on the other machine", port)
+	line("                   ssh -L %d:localhost:%d %s, or here: tailscale serve %d", port, port, hostOr("this-machine"), port)
+	line("")
+}
+
+// hintAtPublicURL says that links lead to this machine alone although others can reach
+// the server.
+func (s *site) hintAtPublicURL(line func(string, ...any)) {
+	const here = "https://localhost"
+	if rest, ok := strings.CutPrefix(s.url, here); ok && isOpen(s.sockets.main) {
+		line("On others        these links do not work; begin them with a name or address of this")
+		line("                 machine by --public-url, such as https://%s%s", hostOr("192.168.1.5"), rest)
+	}
+}
+
+// hostOr is what this machine is called.
+func hostOr(otherwise string) string {
+	if name, err := os.Hostname(); err == nil && name != "" {
+		return shellWord(name)
+	}
+	return otherwise
+}
+
+// trusting is what a join needs besides when a certificate is self-signed.
+func trusting(fingerprint string) string {
+	if fingerprint == "" {
+		return ""
+	}
+	return "--fingerprint " + fingerprint + " "
 }
 
 // ownerLinks prints, for each mesh that nobody owns yet, the link that makes

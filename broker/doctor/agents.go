@@ -18,30 +18,31 @@ func (x *examination) identities(context.Context) {
 	if x.Keys == "" {
 		return
 	}
-	keyring, err := peer.OpenKeyring(x.Keys)
-	if err != nil {
-		what, remedy := sentence(err)
-		x.fail(remedy, "%s", what)
-		return
-	}
-	info, err := os.Stat(keyring.Path())
+	path := filepath.Join(x.Keys, peer.KeyringFile)
+	info, err := os.Stat(path)
 	if errors.Is(err, fs.ErrNotExist) {
 		x.ok("none in %s; join a mesh with: meshbox join LINK", x.Keys)
 		return
 	}
 	if err != nil {
-		x.fail("look at its owner", "%s cannot be looked at: %s", keyring.Path(), reason(err))
+		x.fail("look at its owner", "%s cannot be looked at: %s", path, reason(err))
+		return
+	}
+	if modes && info.Mode().Perm()&0o077 != 0 { // before it is opened, which mends that
+		x.fail("chmod 600 "+path, "others may open %s, which holds your keys (mode %#o)", path, info.Mode().Perm())
+		return
+	}
+	if _, err := peer.OpenKeyring(x.Keys); err != nil {
+		what, remedy := sentence(err)
+		x.fail(remedy, "%s", what)
 		return
 	}
 	folder, err := os.Stat(x.Keys)
-	switch {
-	case modes && info.Mode().Perm()&0o077 != 0:
-		x.fail("chmod 600 "+keyring.Path(), "others may open %s, which holds your keys (mode %#o)", keyring.Path(), info.Mode().Perm())
-	case modes && err == nil && folder.Mode().Perm()&0o022 != 0:
+	if modes && err == nil && folder.Mode().Perm()&0o022 != 0 {
 		x.fail("chmod 700 "+x.Keys, "others may write %s, where your keys are (mode %#o)", x.Keys, folder.Mode().Perm())
-	default:
-		x.ok("%s, for you alone", keyring.Path())
+		return
 	}
+	x.ok("%s, for you alone", path)
 }
 
 // agents looks at what the clients of agents start.

@@ -461,7 +461,7 @@ func TestClients(t *testing.T) {
 	}
 	t.Run("hooks", func(t *testing.T) {
 		p := newPatient(t)
-		change := p.Machine.Clients.AddHooks("claude", "'" + p.home + "/my box/meshbox' hook claude --config /x")
+		change := p.Machine.Clients.AddHooks("claude", "'"+p.home+"/my box/meshbox' hook claude --config /x")
 		p.write(filepath.Join(p.home, ".claude", "settings.json"), string(change.After), 0o600)
 		p.wants(Fail, "clients", "hooks call "+p.home+"/my box/meshbox, which is not there", "meshbox leave")
 	})

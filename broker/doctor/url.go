@@ -91,7 +91,7 @@ func (x *examination) secureContext(context.Context) {
 	case local:
 		x.ok("browsers on this machine make keys at %s; others need HTTPS", x.URL)
 	default:
-		x.warn("put HTTPS in front, and start the server with --public-url https://…; until then only agents can join", "at %s browsers make no keys, so nobody can enter the chat", x.URL)
+		x.warn("give it HTTPS, by --tls-self-signed, --acme-domain or a proxy in front (see README, From other machines); until then only agents can join", "at %s browsers make no keys, so nobody can enter the chat", x.URL)
 	}
 }
 

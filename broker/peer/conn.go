@@ -108,9 +108,9 @@ func dial(ctx context.Context, o Options) (*Conn, error) {
 	if o.Client.SessionID == "" {
 		o.Client.SessionID = cryptorand.Text()
 	}
-	ws, _, err := websocket.Dial(ctx, o.Identity.BrokerURL, nil)
+	ws, _, err := websocket.Dial(ctx, o.Identity.BrokerURL, &websocket.DialOptions{HTTPClient: o.Identity.HTTPClient()})
 	if err != nil {
-		return nil, fmt.Errorf("cannot reach the broker at %s (%w); is it running?", o.Identity.BrokerURL, dialError(err))
+		return nil, unreachable(o.Identity.BrokerURL, err)
 	}
 	ws.SetReadLimit(readLimit)
 	c := &Conn{

@@ -24,6 +24,7 @@ type Identity struct {
 	MemberID    string
 	DisplayName string
 	PeerType    string // ai, human or connector
+	CertKey     string // of the certificate that the broker made for itself, see Trust; "" if an authority's is trusted
 	Key         identity.Key
 }
 
@@ -34,17 +35,19 @@ const joinTimeout = 15 * time.Second
 type Invitation struct {
 	identity.Invite
 	token string
+	trust *trusted
 }
 
 // Resolve reads an invite link of any form. A short one it looks up at the
 // broker. Errors are sentences for a person.
-func Resolve(ctx context.Context, link string) (Invitation, error) {
+func Resolve(ctx context.Context, link string, trust Trust) (Invitation, error) {
+	trusts := &trusted{trust: trust}
 	parsed, err := identity.ParseLink(link)
 	if err != nil {
 		return Invitation{}, err
 	}
 	if parsed.Token == "" {
-		if parsed.Token, err = lookUp(ctx, parsed); err != nil {
+		if parsed.Token, err = lookUp(ctx, trusts.client(), parsed); err != nil {
 			return Invitation{}, err
 		}
 	}
@@ -55,22 +58,22 @@ func Resolve(ctx context.Context, link string) (Invitation, error) {
 	if !invite.Verify() {
 		return Invitation{}, errors.New("the invite's signature does not verify; copy the whole link again, or ask for a new one")
 	}
-	return Invitation{Invite: invite, token: parsed.Token}, nil
+	return Invitation{Invite: invite, token: parsed.Token, trust: trusts}, nil
 }
 
 // Join makes key a member of the mesh that the invite is for. The same key
 // joining again gets its membership back.
 func (i Invitation) Join(ctx context.Context, displayName string, key identity.Key) (Identity, error) {
-	memberID, err := postJoin(ctx, i.Invite, i.token, displayName, key)
+	memberID, err := i.post(ctx, displayName, key)
 	if err != nil {
 		return Identity{}, err
 	}
-	return Identity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: memberID, DisplayName: displayName, Key: key}, nil
+	return Identity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: memberID, DisplayName: displayName, CertKey: i.trust.get().Key, Key: key}, nil
 }
 
 // Join is Resolve and Invitation.Join in one.
 func Join(ctx context.Context, link, displayName string, key identity.Key) (Identity, error) {
-	invitation, err := Resolve(ctx, link)
+	invitation, err := Resolve(ctx, link, Trust{})
 	if err != nil {
 		return Identity{}, err
 	}
@@ -78,13 +81,17 @@ func Join(ctx context.Context, link, displayName string, key identity.Key) (Iden
 }
 
 // lookUp asks the broker for the token behind a short code.
-func lookUp(ctx context.Context, link identity.Link) (string, error) {
+func lookUp(ctx context.Context, client *http.Client, link identity.Link) (string, error) {
 	var answer struct {
 		Found bool   `json:"found"`
 		Token string `json:"token"`
+		Error string `json:"error"`
 	}
-	if err := call(ctx, http.MethodGet, link.Base+"/api/public/invite-code/"+url.PathEscape(link.Code), nil, &answer); err != nil {
+	if err := call(ctx, client, http.MethodGet, link.Base+"/api/public/invite-code/"+url.PathEscape(link.Code), nil, &answer); err != nil {
 		return "", err
+	}
+	if answer.Error != "" {
+		return "", fmt.Errorf("%s answered: %s", link.Base, answer.Error)
 	}
 	if !answer.Found {
 		return "", fmt.Errorf("there is no invite with the code %s at %s; ask for a new one", link.Code, link.Base)
@@ -92,18 +99,18 @@ func lookUp(ctx context.Context, link identity.Link) (string, error) {
 	return answer.Token, nil
 }
 
-func postJoin(ctx context.Context, invite identity.Invite, token, displayName string, key identity.Key) (memberID string, err error) {
-	base, err := HTTPBase(invite.BrokerURL)
+func (i Invitation) post(ctx context.Context, displayName string, key identity.Key) (memberID string, err error) {
+	base, err := HTTPBase(i.BrokerURL)
 	if err != nil {
 		return "", err
 	}
-	request := map[string]any{"invite_token": token, "invite_payload": invite, "peer_pubkey": key.Public(), "display_name": displayName}
+	request := map[string]any{"invite_token": i.token, "invite_payload": i.Invite, "peer_pubkey": key.Public(), "display_name": displayName}
 	var answer struct {
 		OK       bool   `json:"ok"`
 		MemberID string `json:"memberId"`
 		Error    string `json:"error"`
 	}
-	if err := call(ctx, http.MethodPost, base+"/join", request, &answer); err != nil {
+	if err := call(ctx, i.trust.client(), http.MethodPost, base+"/join", request, &answer); err != nil {
 		return "", err
 	}
 	if !answer.OK {
@@ -142,7 +149,7 @@ func HTTPBase(brokerURL string) (string, error) {
 
 // call does one JSON request. Answers with an error status are decoded too:
 // they say why.
-func call(ctx context.Context, method, location string, body, answer any) error {
+func call(ctx context.Context, client *http.Client, method, location string, body, answer any) error {
 	ctx, cancel := context.WithTimeout(ctx, joinTimeout)
 	defer cancel()
 	var content io.Reader
@@ -158,9 +165,9 @@ func call(ctx context.Context, method, location string, body, answer any) error 
 		return err
 	}
 	request.Header.Set("Content-Type", "application/json")
-	response, err := http.DefaultClient.Do(request)
+	response, err := client.Do(request)
 	if err != nil {
-		return fmt.Errorf("cannot reach the broker at %s://%s (%w); is it running?", request.URL.Scheme, request.URL.Host, dialError(err))
+		return unreachable(request.URL.Scheme+"://"+request.URL.Host, err)
 	}
 	defer response.Body.Close()
 	if err := json.NewDecoder(io.LimitReader(response.Body, 1<<20)).Decode(answer); err != nil {

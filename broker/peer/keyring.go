@@ -33,6 +33,7 @@ type storedIdentity struct {
 	MemberID    string `json:"member_id"`
 	DisplayName string `json:"display_name"`
 	PeerType    string `json:"peer_type,omitempty"`
+	CertKey     string `json:"cert_key,omitempty"`
 	Seed        string `json:"seed"` // hex of 32 bytes: the secret
 }
 
@@ -45,9 +46,15 @@ func DefaultFolder() (string, error) {
 	return filepath.Join(base, "meshbox"), nil
 }
 
+// KeyringFile is what a keyring is called in its folder.
+const KeyringFile = "identities.json"
+
 // OpenKeyring reads the keyring in folder; a missing one is empty.
 func OpenKeyring(folder string) (*Keyring, error) {
-	k := &Keyring{path: filepath.Join(folder, "identities.json")}
+	k := &Keyring{path: filepath.Join(folder, KeyringFile)}
+	if info, err := os.Stat(k.path); err == nil && info.Mode().Perm()&0o077 != 0 {
+		_ = os.Chmod(k.path, 0o600) // a restored copy; some file systems know no modes
+	}
 	text, err := os.ReadFile(k.path)
 	if errors.Is(err, fs.ErrNotExist) {
 		return k, nil
@@ -68,7 +75,7 @@ func OpenKeyring(folder string) (*Keyring, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%s holds a broken key for mesh %s; restore it, or move it away and join again", k.path, s.MeshSlug)
 		}
-		k.identities = append(k.identities, Identity{MeshID: s.MeshID, MeshSlug: s.MeshSlug, BrokerURL: s.BrokerURL, MemberID: s.MemberID, DisplayName: s.DisplayName, PeerType: s.PeerType, Key: key})
+		k.identities = append(k.identities, Identity{MeshID: s.MeshID, MeshSlug: s.MeshSlug, BrokerURL: s.BrokerURL, MemberID: s.MemberID, DisplayName: s.DisplayName, PeerType: s.PeerType, CertKey: s.CertKey, Key: key})
 	}
 	return k, nil
 }
@@ -126,7 +133,7 @@ func (k *Keyring) Add(id Identity) error {
 	k.identities = append(kept, id)
 	file := keyringFile{Version: 1}
 	for _, i := range k.identities {
-		file.Identities = append(file.Identities, storedIdentity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: i.MemberID, DisplayName: i.DisplayName, PeerType: i.PeerType, Seed: hex.EncodeToString(i.Key.Seed())})
+		file.Identities = append(file.Identities, storedIdentity{MeshID: i.MeshID, MeshSlug: i.MeshSlug, BrokerURL: i.BrokerURL, MemberID: i.MemberID, DisplayName: i.DisplayName, PeerType: i.PeerType, CertKey: i.CertKey, Seed: hex.EncodeToString(i.Key.Seed())})
 	}
 	text, err := json.MarshalIndent(file, "", "  ")
 	if err != nil {

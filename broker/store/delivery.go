@@ -49,8 +49,8 @@ const waiting = `SELECT seq, session_key FROM (
 		WHERE d.member_id = ?1 AND d.settled_at IS NULL AND d.seq > ?3 AND d.session_key IN ('', ?2) AND (x.priority = 'now' OR NOT ?4)
 		UNION ALL
 		SELECT x.seq, '' FROM topic_member tm JOIN message x ON x.topic_id = tm.topic_id
-			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, `+anew+` - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
-		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= `+anew+`) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
+			AND x.seq > max(iif(?7 > 0, min(tm.delivered_seq, ` + anew + ` - 1), tm.delivered_seq), tm.since_seq, ?3, coalesce((SELECT value FROM json_each(?5) WHERE key = tm.topic_id), 0))
+		WHERE tm.member_id = ?1 AND (x.sender_member_id <> ?1 OR ?8 AND x.seq >= ` + anew + `) AND (x.priority = 'now' OR NOT ?4) AND ` + notDropped + `
 	) ORDER BY seq LIMIT ?6`
 
 // anew is since for one topic.

@@ -26,6 +26,8 @@ type DB struct {
 	writer *writer
 	lock   *flock.Flock // nil for a command beside a server
 
+	probing chan struct{} // capacity 1: CanWrite writes
+
 	created bool
 }
 
@@ -54,7 +56,7 @@ func Open(path string, o Options) (*DB, error) {
 	if err != nil {
 		return nil, err
 	}
-	db := &DB{path: path}
+	db := &DB{path: path, probing: make(chan struct{}, 1)}
 	if _, err := inspect(path); err != nil {
 		return nil, err // before a lock file is made beside it
 	}

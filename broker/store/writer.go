@@ -6,6 +6,8 @@ import (
 	"errors"
 	"fmt"
 	"sync"
+	"sync/atomic"
+	"time"
 )
 
 const (
@@ -32,6 +34,7 @@ type writer struct {
 	tx       *Tx      // owned by the commit goroutine
 	wal      walWatch // likewise
 	wg       sync.WaitGroup
+	last     atomic.Pointer[outcome] // of the latest attempt; nil before the first
 
 	mu     sync.RWMutex // held for reading while sending on ops
 	closed bool
@@ -141,6 +144,7 @@ func (w *writer) tellLoop() {
 func (w *writer) commit(batch []*op) error {
 	err := w.tx.run(batch)
 	if err == nil {
+		w.last.Store(&outcome{at: time.Now()})
 		return nil
 	}
 	if broken, ok := errors.AsType[*opError](err); ok && len(batch) > 1 && !isOutage(broken.error) {
@@ -151,6 +155,9 @@ func (w *writer) commit(batch []*op) error {
 	}
 	for _, o := range batch {
 		o.err = err
+	}
+	if isDatabaseError(err) {
+		w.last.Store(&outcome{err: err, at: time.Now()})
 	}
 	return err
 }
