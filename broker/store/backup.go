@@ -108,6 +108,30 @@ func cannotCopy(ctx context.Context, path, target string, err error) error {
 	return fmt.Errorf("cannot copy %s to %s: %w", path, filepath.Dir(target), translate(reason(err)))
 }
 
+// WritePrivately makes the file at path of what write writes, with a mode that keeps
+// it private, when that is whole and on disk. An existing file is refused unless force
+// is set, and then replaced at once.
+func WritePrivately(path string, force bool, write func(io.Writer) error) error {
+	if there, err := os.Lstat(path); err == nil && !(force && there.Mode().IsRegular()) {
+		return fmt.Errorf("there is a file %s already; choose another name, or replace it with --force", path)
+	}
+	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
+	if err != nil {
+		return fmt.Errorf("cannot write in %s: %w", filepath.Dir(path), reason(err))
+	}
+	if err = write(file); err == nil {
+		err = file.Sync()
+	}
+	if err = errors.Join(err, file.Close()); err == nil {
+		err = moveInto(file.Name(), path)
+	}
+	if err != nil {
+		os.Remove(file.Name())
+		return fmt.Errorf("cannot write %s: %w", path, reason(err))
+	}
+	return nil
+}
+
 // moveInto gives a file its name, in place of another, and returns when that is
 // on disk.
 func moveInto(temporary, target string) error {

@@ -240,6 +240,10 @@ func (c *checker) messages(ctx context.Context) error {
 		{"messages of a topic that is not there: %d", `SELECT count(*) FROM message
 			WHERE topic_id IS NOT NULL AND topic_id NOT IN (SELECT id FROM topic) HAVING count(*) > 0`},
 		{"deliveries of a message that is not there: %d", `SELECT count(*) FROM delivery d WHERE NOT EXISTS (SELECT 1 FROM message m WHERE m.seq = d.seq) HAVING count(*) > 0`},
+		{"messages of a sender that is not there: %d", `SELECT count(*) FROM message m
+			WHERE NOT EXISTS (SELECT 1 FROM member s WHERE s.id = m.sender_member_id) HAVING count(*) > 0`},
+		{"deliveries to a member that is not there: %d", `SELECT count(*) FROM delivery d
+			WHERE NOT EXISTS (SELECT 1 FROM member r WHERE r.id = d.member_id) HAVING count(*) > 0`},
 		{"the message with the number %d is newer than the newest one, %d", `SELECT max(seq), ` + newest + ` FROM message HAVING max(seq) > ` + newest},
 		{"places in topics that are ahead of the newest message, and would miss the next ones: %d", `SELECT count(*) FROM topic_member
 			WHERE max(read_seq, delivered_seq, since_seq) > ` + newest + ` HAVING count(*) > 0`},
