@@ -203,18 +203,13 @@ func (tx *Tx) begin() error {
 	if !tx.beside {
 		return tx.exec("BEGIN IMMEDIATE")
 	}
-	if err := tx.wait(0); err != nil {
-		return err
-	}
+	_ = tx.wait(0) // touches no file
+	defer func() { _ = tx.wait(busyTimeout) }()
 	for end := time.Now().Add(besidePatience); ; time.Sleep(besideLook) {
 		err := tx.exec("BEGIN IMMEDIATE")
-		if errors.Is(err, ErrBusy) && time.Now().Before(end) {
-			continue
+		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+			return err
 		}
-		if waits := tx.wait(busyTimeout); err == nil {
-			err = waits
-		}
-		return err
 	}
 }
 
