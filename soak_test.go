@@ -112,7 +112,7 @@ func newSoak(t *testing.T) *soak {
 
 func (s *soak) begin(listen string) {
 	s.t.Helper()
-	s.server = start(s.t, s.program, s.folder, listen, "--send-rate", "0", "--presence-lease", "1m", "--ack-timeout", "3s", "--log-level", "error")
+	s.server = start(s.t, s.program, s.folder, listen, "--send-rate", "0", "--presence-lease", "1m", "--ack-timeout", "10s", "--log-level", "error")
 }
 
 func (s *soak) footprint() (f footprint) {
