@@ -87,6 +87,7 @@ Without a command it serves, like "meshbox serve".`
 	})
 	root.PersistentPreRunE = func(c *cobra.Command, _ []string) error { return fromEnvironment(c.Flags(), os.LookupEnv) }
 	root.AddCommand(a.serveCommand("serve"), a.inviteCommand(), a.meshCommand(), a.memberCommand(), a.auditCommand(),
+		a.backupCommand(), a.restoreCommand(), a.verifyCommand(), a.exportCommand(), a.importCommand(),
 		a.joinCommand(), a.sendCommand(), a.tailCommand(), a.searchCommand(), a.statusCommand(), a.peersCommand(), a.topicCommand(), a.tokenCommand(), a.webhookCommand(), a.benchCommand(),
 		a.mcpCommand(), a.hookCommand(), a.leaveCommand(),
 		a.serviceCommand(), a.doctorCommand(), a.healthCommand(), a.versionCommand(), a.completionCommand(root), a.manCommand(root))

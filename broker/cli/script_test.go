@@ -70,6 +70,7 @@ func TestScripts(t *testing.T) {
 			"field": cmdField, "keys": cmdKeys, "mode": cmdMode, "poke": cmdPoke, "get": cmdGet, "onterminal": cmdOnTerminal,
 			"sleep": cmdSleep, "link": cmdLink, "is": cmdIs, "write": cmdWrite, "present": cmdPresent,
 			"pause": cmdPause, "resume": cmdResume, "flood": cmdFlood, "sql": cmdSQL, "rest": cmdREST, "hook": cmdHook,
+			"glob": cmdGlob, "truncate": cmdTruncate,
 		},
 		RequireExplicitExec: true,
 		RequireUniqueNames:  true,
@@ -376,6 +377,28 @@ func cmdPoke(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(err)
 	_, err = file.WriteAt(patch, offset)
 	ts.Check(errors.Join(err, file.Close()))
+}
+
+// cmdTruncate cuts a file off.
+func cmdTruncate(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "truncate FILE SIZE")
+	size, err := strconv.ParseInt(args[1], 10, 64)
+	ts.Check(err)
+	ts.Check(os.Truncate(ts.MkAbs(args[0]), size))
+}
+
+// cmdGlob wants so many files to match a pattern, and sets a variable to the name
+// of the first.
+func cmdGlob(ts *testscript.TestScript, neg bool, args []string) {
+	check(ts, neg, args, 2, "glob COUNT PATTERN [VARIABLE]")
+	found, err := filepath.Glob(ts.MkAbs(args[1]))
+	ts.Check(err)
+	if strconv.Itoa(len(found)) != args[0] {
+		ts.Fatalf("there are %d: %q", len(found), found)
+	}
+	if len(args) > 2 {
+		ts.Setenv(args[2], found[0])
+	}
 }
 
 // cmdSQL changes a data file as somebody with a database tool would.

@@ -197,12 +197,7 @@ func (a *app) openData(path, publicURL string, log *slog.Logger) (db *store.DB, 
 		return nil, nil, err
 	}
 	fresh.Invites = append(fresh.Invites, agents)
-	db, err = store.Open(path, store.Options{
-		Schema: a.assets.Schema, Server: true, First: &fresh,
-		OnMigrate: func(from int, snapshot string) {
-			log.Info("data file updated", "from_schema", from, "to_schema", store.SchemaVersion, "snapshot", snapshot)
-		},
-	})
+	db, err = store.Open(path, a.openOptions(&fresh, log))
 	if err != nil {
 		return nil, nil, err
 	}

@@ -167,8 +167,12 @@ func (v AuditVerdict) Valid() bool { return v.BrokenAt.ID == "" }
 
 // VerifyAudit reads the chain of a mesh from its start. It is one statement, so
 // it sees one state of the file, and holds one row at a time.
-func (db *DB) VerifyAudit(ctx context.Context, meshID string) (v AuditVerdict, err error) {
-	err = db.rows(ctx, func(rows *sql.Rows) error {
+func (db *DB) VerifyAudit(ctx context.Context, meshID string) (AuditVerdict, error) {
+	return verifyAudit(ctx, db.read, meshID)
+}
+
+func verifyAudit(ctx context.Context, conn querier, meshID string) (v AuditVerdict, err error) {
+	err = each(ctx, conn, func(rows *sql.Rows) error {
 		e, err := scanAudit(rows)
 		if err != nil {
 			return err

@@ -120,7 +120,7 @@ func (db *DB) open(o Options) error {
 	if err != nil {
 		return db.unusable(err)
 	}
-	db.writer = startWriter(conn, db.path+"-wal")
+	db.writer = startWriter(conn, db.path+"-wal", !o.Server)
 	return nil
 }
 

@@ -363,3 +363,34 @@ func BenchmarkAppend(b *testing.B) {
 		})
 	}
 }
+
+// A command finds its turn beside a server that writes all the time.
+func TestCommandBesideABusyServer(t *testing.T) {
+	db, meshID := newDB(t)
+	ann := addMember(t, db, meshID, "ann")
+	beside := mustOpen(t, db.Path(), Options{})
+	stop := make(chan struct{})
+	var busy sync.WaitGroup
+	for range 32 {
+		busy.Go(func() {
+			for {
+				select {
+				case <-stop:
+					return
+				default:
+					if _, _, err := post(db, topicPost(ann, "general", "aGk=")); err != nil {
+						t.Error(err)
+						return
+					}
+				}
+			}
+		})
+	}
+	for i := range 20 {
+		if err := beside.SetSetting("turn", fmt.Sprint(i)); err != nil {
+			t.Errorf("turn %d: %v", i, err)
+		}
+	}
+	close(stop)
+	busy.Wait()
+}

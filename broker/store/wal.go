@@ -21,6 +21,7 @@ const (
 	walPatience    = 50 * time.Millisecond  // for the readers of a log of walLarge; of a larger one as much more,
 	maxWALPatience = 250 * time.Millisecond // but not so long that senders notice: it may be a backup, which takes minutes
 	walRest        = 20                     // times the patience until it is tried again: senders wait 5 % of the time at most
+	maxWALRests    = 4                      // how often that is doubled while it is in vain: Litestream reads all the time, and has the log begun anew itself
 	busyTimeout    = 5 * time.Second        // patience for the locks of other processes
 )
 
@@ -29,6 +30,7 @@ type walWatch struct {
 	path    string
 	commits int
 	next    time.Time // no try before
+	inVain  int       // tries in a row
 }
 
 // committed looks after the log once in a while, between two transactions.
@@ -41,9 +43,12 @@ func (w *walWatch) committed(tx *Tx) {
 		return
 	}
 	patience := min(walPatience*time.Duration(info.Size()/walLarge), maxWALPatience)
-	if !tx.restartWAL(patience) {
-		w.next = time.Now().Add(walRest * patience)
+	if tx.restartWAL(patience) {
+		w.inVain = 0
+		return
 	}
+	w.next = time.Now().Add(walRest * patience << w.inVain)
+	w.inVain = min(w.inVain+1, maxWALRests)
 }
 
 // restartWAL copies the log into the file and has the next transaction begin it

@@ -13,6 +13,9 @@ import (
 const (
 	queueLen = 1024 // operations that may wait for the writer; then callers block
 	maxBatch = 512  // operations in one transaction: bounds how long readers of the WAL lag
+
+	besidePatience = 15 * time.Second       // of a command for the lock of the file
+	besideLook     = 500 * time.Microsecond // how often it looks
 )
 
 // op is one write that waits for its commit.
@@ -43,8 +46,9 @@ type writer struct {
 // Tx is the store inside the writer's transaction. Its methods are only valid
 // during the function that received it.
 type Tx struct {
-	conn  *sql.Conn
-	stmts map[string]*sql.Stmt // prepared once per SQL text
+	conn   *sql.Conn
+	beside bool                 // a server has the file, and may be writing all the time
+	stmts  map[string]*sql.Stmt // prepared once per SQL text
 
 	audiences   map[string][]string // by topic id; see audience
 	senders     map[string]bool     // by member id; see mayPost
@@ -62,13 +66,14 @@ func (tx *Tx) close() {
 	}
 }
 
-func startWriter(conn *sql.Conn, wal string) *writer {
+func startWriter(conn *sql.Conn, wal string, beside bool) *writer {
 	w := &writer{
 		ops:      make(chan *op, queueLen),
 		finished: make(chan []*op, 4),
 		tx:       newTx(conn),
 		wal:      walWatch{path: wal},
 	}
+	w.tx.beside = beside
 	w.wg.Go(w.commitLoop)
 	w.wg.Go(w.tellLoop)
 	return w
@@ -177,7 +182,7 @@ func isOutage(err error) bool {
 // then nothing of the batch was kept; what an operation itself refused stands
 // in its err.
 func (tx *Tx) run(batch []*op) (err error) {
-	if err := tx.exec("BEGIN IMMEDIATE"); err != nil {
+	if err := tx.begin(); err != nil {
 		return err
 	}
 	defer func() {
@@ -195,6 +200,23 @@ func (tx *Tx) run(batch []*op) (err error) {
 		}
 	}
 	return tx.exec("COMMIT")
+}
+
+// begin gets the lock of the file. SQLite, which looks for it ten times a second,
+// would hardly ever find it free beside a server under load, that takes it again at
+// once: (seen) a ban failed for it. So a command looks more often.
+func (tx *Tx) begin() error {
+	if !tx.beside {
+		return tx.exec("BEGIN IMMEDIATE")
+	}
+	_ = tx.wait(0) // touches no file
+	defer func() { _ = tx.wait(busyTimeout) }()
+	for end := time.Now().Add(besidePatience); ; time.Sleep(besideLook) {
+		err := tx.exec("BEGIN IMMEDIATE")
+		if !errors.Is(err, ErrBusy) || time.Now().After(end) {
+			return err
+		}
+	}
 }
 
 // apply runs one operation. Its own refusal is undone and kept in o.err; an
