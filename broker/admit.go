@@ -65,6 +65,10 @@ const (
 	allGuessBurst = 100
 	maxGuessers   = 1 << 16 // addresses at once
 	everybody     = ""      // the key of all together
+
+	// What is owed at most: a flood is over for others as soon as it ends.
+	guessDebt    = 2 * time.Minute
+	allGuessDebt = 5 * time.Second
 )
 
 // guesses bound how often an invite may be named that does not work.
@@ -96,9 +100,9 @@ func (g *guesses) wait(r *http.Request, now time.Time) time.Duration {
 
 // wrong counts an invite that does not exist.
 func (g *guesses) wrong(r *http.Request, now time.Time) {
-	g.all.charge(everybody, now)
+	g.all.charge(everybody, now, allGuessDebt)
 	if address := gate.Address(r.RemoteAddr); !address.IsLoopback() {
-		g.mine.charge(gate.Group(address).String(), now)
+		g.mine.charge(gate.Group(address).String(), now, guessDebt)
 	}
 }
 

@@ -190,6 +190,12 @@ func TestGuessesOfManyLockNobodyOut(t *testing.T) {
 		if g.wait(from("127.0.0.1"), now) <= 0 {
 			t.Error("behind a proxy that is not trusted guessing goes on")
 		}
+		for range 1000 { // however many there were at once
+			g.wrong(from("10.0.0.1"), now)
+		}
+		if mine, all := g.wait(from("10.0.0.1"), now), g.wait(from("127.0.0.1"), now); mine > guessDebt+time.Minute || all > allGuessDebt+2*time.Second {
+			t.Errorf("they wait %v, and all %v", mine, all)
+		}
 		now = now.Add(time.Hour)
 		if wait := g.wait(from("10.0.0.1"), now) + g.wait(from("127.0.0.1"), now); wait != 0 {
 			t.Errorf("an hour later they wait %v", wait)

@@ -24,7 +24,8 @@ type presence struct {
 	client      wire.Client
 	caps        identity.Caps
 	connectedAt time.Time
-	runsMesh    bool // as its owner or an admin, and its session may; known of who asked for mesh events
+	rateKey     string // whose rate of messages counts; "": the member's
+	runsMesh    bool   // as its owner or an admin, and its session may; known of who asked for mesh events
 
 	// owned by Broker.mu
 	conn       *conn     // nil: the presence is leased

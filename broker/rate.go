@@ -56,9 +56,14 @@ func (s *buckets) debt(key string, now time.Time) (wait time.Duration, owes bool
 	return time.Duration(max(0, 1-tokens) / float64(s.limit) * float64(time.Second)), tokens < float64(s.burst)
 }
 
-// charge takes a token of key even if there is none: then it is owed.
-func (s *buckets) charge(key string, now time.Time) {
-	if b := s.bucket(key, now); b != nil {
+// charge takes a token of key even if there is none: then it is owed, but not more of
+// them than are paid back within most.
+func (s *buckets) charge(key string, now time.Time, most time.Duration) {
+	b := s.bucket(key, now)
+	if b == nil {
+		return
+	}
+	if owed := -b.TokensAt(now) / float64(s.limit) * float64(time.Second); owed < float64(most) {
 		b.ReserveN(now, 1)
 	}
 }

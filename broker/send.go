@@ -1,6 +1,7 @@
 package broker
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -81,7 +82,7 @@ func (b *Broker) draft(p *presence, m *wire.Send, now time.Time) (post *store.Po
 	if post.Priority == "" {
 		post.Priority = wire.PriorityNext
 	}
-	if refused = b.rates.take(p.member.ID, now); refused == nil {
+	if refused = b.rates.take(cmp.Or(p.rateKey, p.member.ID), now); refused == nil {
 		refused = b.check(m)
 	}
 	if refused == nil {

@@ -81,13 +81,17 @@ func (b *Broker) findWebhook(r *http.Request, now time.Time) (*caller, store.Web
 	}
 	c := &caller{
 		Broker: b, log: b.log.With("mesh", hook.MeshID, "member", maker.ID, "webhook", hook.ID),
-		as: &presence{meshID: hook.MeshID, member: maker, name: maker.DisplayName, caps: identity.AllCaps(), visible: maker.Visible},
+		as: &presence{meshID: hook.MeshID, member: maker, rateKey: hooksOf(maker), name: maker.DisplayName, caps: identity.AllCaps(), visible: maker.Visible},
 	}
-	if wait := b.asked.take(maker.ID, now); wait > 0 {
+	if wait := b.asked.take(hooksOf(maker), now); wait > 0 {
 		return c, hook, tooManyRequests("These are too many requests.", wait)
 	}
 	return c, hook, nil
 }
+
+// hooksOf is whose rates count what the webhooks of a member say, all together: more of
+// them are not more than one, and an address that leaked does not silence the member.
+func hooksOf(m store.Member) string { return "webhooks of " + m.ID }
 
 // takeDelivery makes a message of what was posted, and answers after its commit.
 func (c *caller) takeDelivery(r *http.Request, hook store.Webhook) (delivered, error) {

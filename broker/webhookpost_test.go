@@ -244,13 +244,17 @@ func TestDeliveryTwiceIsOneMessage(t *testing.T) {
 func TestWebhooksAreRateLimited(t *testing.T) {
 	h := newHouse(t, func(l *Limits) { l.SendRate, l.SendBurst = 0.01, 5 })
 	ann := h.arrive("ann")
-	hook := ann.hook("disk", "") // counts as a send
-	for range 4 {
+	hook, other := ann.hook("disk", ""), ann.hook("cpu", "") // each counts as a send
+	for range 5 {
 		h.posts(hook.URL, "x").wantDelivered()
 	}
 	h.posts(hook.URL, "x").wantUndelivered(http.StatusTooManyRequests, wire.RateLimit)
-	ann.wantUnsent("#general", "x", wire.RateLimit) // one bucket for all that the member has
-	for range 20 {
+	h.posts(other.URL, "x").wantUndelivered(http.StatusTooManyRequests, wire.RateLimit) // one bucket for all that the member has
+	for range 3 {
+		ann.say("#general", "and one for what it says itself")
+	}
+	ann.wantUnsent("#general", "x", wire.RateLimit)
+	for range 18 {
 		h.posts(hook.URL, " ").wantStatus(http.StatusBadRequest)
 	}
 	h.posts(hook.URL, " ").wantUndelivered(http.StatusTooManyRequests, wire.RateLimit)

@@ -101,7 +101,7 @@ Without a command it serves, like "meshbox serve".`
 // MESHBOX_… variable: --public-url is MESHBOX_PUBLIC_URL.
 func fromEnvironment(flags *pflag.FlagSet, lookup func(string) (string, bool)) (err error) {
 	flags.VisitAll(func(f *pflag.Flag) {
-		if f.Changed || err != nil || f.Name == "help" || f.Name == "version" {
+		if f.Changed || err != nil || f.Name == "help" || f.Name == "version" || f.Name == "force" {
 			return
 		}
 		name := environmentName(f.Name)

@@ -209,8 +209,27 @@ func (f *netFlags) names(publicURL string) []string {
 	names = append(names, f.acme.domains...)
 	if name, err := os.Hostname(); err == nil {
 		names = append(names, name)
+		for _, domain := range searchDomains("/etc/resolv.conf") {
+			names = append(names, name+"."+domain)
+		}
 	}
 	return names
+}
+
+// searchDomains are those of the network at home, as a router names them: this machine
+// is called nas.fritz.box there (resolv.conf(5)).
+func searchDomains(path string) (domains []string) {
+	text, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	for line := range strings.Lines(string(text)) {
+		words := strings.Fields(line)
+		if len(words) > 1 && (words[0] == "search" || words[0] == "domain") {
+			domains = append(domains, words[1:]...)
+		}
+	}
+	return domains
 }
 
 // isOpen reports whether another machine can reach one of the listeners.

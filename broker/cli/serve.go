@@ -164,6 +164,9 @@ func keepPrivate(path string, log *slog.Logger) {
 	if err != nil || info.Mode().Perm()&0o077 == 0 || runtime.GOOS == "windows" {
 		return
 	}
+	for _, beside := range []string{"-wal", "-shm"} {
+		_ = os.Chmod(path+beside, 0o600) // they get the mode of the file when they are made
+	}
 	if err := os.Chmod(path, 0o600); err != nil {
 		log.Warn("other users may read the data file, and with it the keys of the meshes", "db", path, "err", err)
 		return

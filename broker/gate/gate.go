@@ -26,11 +26,14 @@ type Config struct {
 // Handler returns a handler that hands on to next what may pass.
 func (c Config) Handler(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		asked := r.Host // by whoever connected: a page that claims to be a proxy does not choose it
 		r = c.Proxies.unwrap(r)
-		if !c.Hosts.Allow(r.Host) {
-			c.Refused(WrongHost)
-			wrongHost(w, r.Host)
-			return
+		for _, host := range []string{asked, r.Host} {
+			if !c.Hosts.Allow(host) {
+				c.Refused(WrongHost)
+				wrongHost(w, host)
+				return
+			}
 		}
 		limitTime(w, r)
 		if c.Base == "" {

@@ -92,7 +92,7 @@ func TestProxies(t *testing.T) {
 		"garbage":                           {"10.0.0.2:1", "unknown", "evil", "https", seen{"10.0.0.2:1", "localhost", "/x", "", "unknownevilhttps"}},
 		"garbage before a proxy":            {"10.0.0.2:1", "unknown, 10.0.0.9", "", "", seen{"10.0.0.9:0", "localhost", "/x", "", ""}},
 		"the client is the proxy's machine": {"10.0.0.2:1", "127.0.0.1", "", "", seen{"10.0.0.2:0", "localhost", "/x", "", ""}},
-		"the client is this machine":        {"127.0.0.1:1", "127.0.0.1", "", "", seen{"127.0.0.1:0", "localhost", "/x", "", ""}},
+		"the client is this machine":        {"127.0.0.1:1", "127.0.0.1", "", "", seen{"127.0.0.1:0", "localhost", "/x", "", "127.0.0.1"}},
 		"nobody to trust":                   {"192.168.1.7:1", "127.0.0.1", "evil", "https", seen{"192.168.1.7:1", "localhost", "/x", "", "127.0.0.1evilhttps"}},
 		"no address":                        {"@", "127.0.0.1", "", "", seen{"@", "localhost", "/x", "", "127.0.0.1"}},
 	} {
@@ -111,6 +111,25 @@ func TestProxies(t *testing.T) {
 	for _, bad := range []string{"nginx", "10.0.0.0/33", "", "10.0.0"} {
 		if _, err := ParseNetworks([]string{bad}); err == nil {
 			t.Errorf("%q is a network", bad)
+		}
+	}
+}
+
+// A page of another site that has its name lead here can claim to be a proxy.
+func TestAPageIsNoProxy(t *testing.T) {
+	trusted, err := ParseNetworks([]string{"127.0.0.1"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := Config{Proxies: trusted, Hosts: NewHosts([]string{"mesh.example.org"})}
+	for asked, want := range map[string]int{"evil.example": http.StatusMisdirectedRequest, "mesh.example.org": http.StatusOK, "127.0.0.1:7900": http.StatusOK} {
+		_, w := through(t, config, func(r *http.Request) {
+			r.RemoteAddr, r.Host = "127.0.0.1:1", asked
+			r.Header.Set("X-Forwarded-For", "127.0.0.1")
+			r.Header.Set("X-Forwarded-Host", "mesh.example.org")
+		})
+		if w.Code != want {
+			t.Errorf("%s: %d, want %d", asked, w.Code, want)
 		}
 	}
 }

@@ -59,7 +59,11 @@ func (n Networks) unwrap(r *http.Request) *http.Request {
 		unwrapped.URL.Scheme = scheme
 	}
 	for _, name := range forwarded {
-		unwrapped.Header.Del(name)
+		// Who is said to be this machine is not: a page could say so, too. The header that
+		// stays tells that somebody stood between.
+		if !(client.IsLoopback() && name == "X-Forwarded-For") {
+			unwrapped.Header.Del(name)
+		}
 	}
 	return unwrapped
 }

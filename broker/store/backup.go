@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 )
 
@@ -21,6 +22,9 @@ const syncEvery = 50 * time.Millisecond
 // sideFiles are what SQLite keeps beside a file: content that is not in it yet,
 // and what it derives from that.
 var sideFiles = []string{"-wal", "-shm", "-journal"}
+
+// besideData are the ends of all names of files that a data file or its server keeps.
+var besideData = append([]string{".lock", ".crt", ".key"}, sideFiles...)
 
 // Backup copies the data file at path to target, also beside a running server,
 // and checks the copy. schema is the text of schema.sql. An existing target is
@@ -51,22 +55,36 @@ func Backup(ctx context.Context, path, target, schema string, force bool) (*Repo
 	return report, nil
 }
 
-// mayWrite refuses a target that would be lost, or would take the data file's
-// place.
+// mayWrite refuses a target of which something would be lost: an existing file unless
+// force is set, the data file at path, and, whatever force says, what a data file in
+// use or a server needs.
 func mayWrite(path, target string, force bool) error {
 	there, err := os.Lstat(target)
 	if source, serr := os.Stat(path); err == nil && serr == nil && os.SameFile(source, there) {
-		return fmt.Errorf("%s is the data file itself; name another file for the backup", target)
+		return fmt.Errorf("%s is the data file itself; name another file", target)
 	}
 	if err == nil && !there.Mode().IsRegular() {
-		return fmt.Errorf("%s is not a file; name a file for the backup", target)
+		return fmt.Errorf("%s is not a file; name another one", target)
+	}
+	for _, suffix := range besideData {
+		if of, beside := strings.CutSuffix(target, suffix); beside && exists(of) {
+			return fmt.Errorf("%s belongs to the data file %s; name another file", target, of)
+		}
+	}
+	if served, err := Served(target); err == nil && served {
+		return fmt.Errorf("%s is the data file of a running server; name another file", target)
 	}
 	for _, suffix := range append([]string{""}, sideFiles...) {
-		if _, err := os.Lstat(target + suffix); err == nil && !force {
+		if exists(target+suffix) && !force {
 			return fmt.Errorf("there is a file %s already; choose another name, or replace it with --force", target+suffix)
 		}
 	}
 	return nil
+}
+
+func exists(path string) bool {
+	_, err := os.Lstat(path)
+	return err == nil
 }
 
 // copyChecked copies the data file at path to a temporary file beside target, with
@@ -78,6 +96,7 @@ func copyChecked(ctx context.Context, path, target, schema string) (temporary st
 		return "", nil, err
 	}
 	defer done()
+	dropStale(target)
 	// CreateTemp's mode is 0600; VACUUM INTO fills an existing empty file.
 	file, err := os.CreateTemp(filepath.Dir(target), filepath.Base(target)+".*.tmp")
 	if err != nil {
@@ -104,6 +123,25 @@ func copyChecked(ctx context.Context, path, target, schema string) (temporary st
 		return "", nil, cannotCopy(ctx, path, target, err)
 	}
 	return file.Name(), report, nil
+}
+
+// staleAfter is when an unfinished copy is one of a program that was killed: one that is
+// being written is younger.
+const staleAfter = time.Hour
+
+// dropStale removes the unfinished copies for target that killed programs left.
+func dropStale(target string) {
+	entries, err := os.ReadDir(filepath.Dir(target))
+	if err != nil {
+		return
+	}
+	for _, entry := range entries {
+		info, err := entry.Info()
+		isCopy := strings.HasPrefix(entry.Name(), filepath.Base(target)+".") && strings.HasSuffix(entry.Name(), ".tmp")
+		if err == nil && isCopy && info.Mode().IsRegular() && time.Since(info.ModTime()) > staleAfter {
+			_ = os.Remove(filepath.Join(filepath.Dir(target), entry.Name()))
+		}
+	}
 }
 
 // syncOften has what is written to a file go to the disk a little at a time, until
@@ -134,11 +172,15 @@ func cannotCopy(ctx context.Context, path, target string, err error) error {
 
 // WritePrivately makes the file at path of what write writes, with a mode that keeps
 // it private, when that is whole and on disk. An existing file is refused unless force
-// is set, and then replaced at once.
+// is set, and then replaced at once; a data file is never replaced.
 func WritePrivately(path string, force bool, write func(io.Writer) error) error {
-	if there, err := os.Lstat(path); err == nil && !(force && there.Mode().IsRegular()) {
-		return fmt.Errorf("there is a file %s already; choose another name, or replace it with --force", path)
+	if err := mayWrite("", path, force); err != nil {
+		return err
 	}
+	if isSQLite(path) {
+		return fmt.Errorf("%s is a data file or a copy of one; name another file", path)
+	}
+	dropStale(path)
 	file, err := os.CreateTemp(filepath.Dir(path), filepath.Base(path)+".*.tmp") // 0600
 	if err != nil {
 		return fmt.Errorf("cannot write in %s: %w", filepath.Dir(path), reason(err))
@@ -154,6 +196,18 @@ func WritePrivately(path string, force bool, write func(io.Writer) error) error 
 		return fmt.Errorf("cannot write %s: %w", path, reason(err))
 	}
 	return nil
+}
+
+// isSQLite reports whether there is such a file, by its first bytes.
+func isSQLite(path string) bool {
+	file, err := os.Open(path)
+	if err != nil {
+		return false
+	}
+	defer file.Close()
+	head := make([]byte, len(sqliteMagic))
+	_, err = io.ReadFull(file, head)
+	return err == nil && string(head) == sqliteMagic
 }
 
 // moveInto gives a file its name, in place of another, and returns when that is

@@ -379,7 +379,7 @@ func readMode(path string) string {
 		return "ro"
 	}
 	file, err := os.OpenFile(path, os.O_RDWR, 0)
-	if err != nil {
+	if err != nil || !canMakeFiles(filepath.Dir(path)) {
 		return "ro&immutable=1"
 	}
 	file.Close()
@@ -391,4 +391,14 @@ func unreadable(path string, err error) error {
 		return err
 	}
 	return fmt.Errorf("cannot read %s: %w", path, translate(err))
+}
+
+// canMakeFiles reports whether SQLite could keep its own files in a folder.
+func canMakeFiles(folder string) bool {
+	file, err := os.CreateTemp(folder, ".meshbox-*")
+	if err != nil {
+		return false
+	}
+	file.Close()
+	return os.Remove(file.Name()) == nil
 }

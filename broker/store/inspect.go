@@ -10,6 +10,9 @@ import (
 	"syscall"
 )
 
+// sqliteMagic is how every SQLite file begins.
+const sqliteMagic = "SQLite format 3\x00"
+
 const (
 	applicationID = 0x6d626f78 // "mbox", in the SQLite header
 	headerLen     = 100        // bytes (SQLite file format, section 1.3)
@@ -54,7 +57,7 @@ func inspect(path string) (fileState, error) {
 
 // judge reads the header fields; offsets are those of the SQLite file format.
 func judge(path string, header []byte, size int64) (fileState, error) {
-	if string(header[:16]) != "SQLite format 3\x00" {
+	if string(header[:16]) != sqliteMagic {
 		return fileState{}, fmt.Errorf("%s is not a meshbox data file, or is damaged (it has no SQLite header); restore a backup, or choose another file with --db", path)
 	}
 	pages := int64(binary.BigEndian.Uint32(header[28:]))
