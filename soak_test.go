@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"database/sql"
 	"encoding/json"
@@ -17,10 +18,12 @@ import (
 	"testing"
 	"time"
 
+	"github.com/coder/websocket"
 	_ "modernc.org/sqlite" // to look into backups
 
 	"meshbox/broker/identity"
 	"meshbox/broker/peer"
+	"meshbox/broker/wire"
 )
 
 // The soak. Many members come and go and write to each other for a long time, while
@@ -48,6 +51,7 @@ const (
 	broadcastEvery  = 5 * time.Second        // likewise
 	banTime         = 3 * time.Second        // for a ban by a command to hold everywhere
 	soakRetry       = 200 * time.Millisecond // after a connection that failed; twice as long after each
+	soakGate        = 32                     // members that connect at a time
 	soakMaxRetry    = 5 * time.Second        // until then
 	soakPatience    = 4 * time.Minute        // for a calm
 )
@@ -78,6 +82,7 @@ type soak struct {
 	*census
 
 	calm     atomic.Bool
+	gate     chan struct{} // see greet
 	done     context.CancelFunc
 	running  sync.WaitGroup
 	restarts int
@@ -99,7 +104,7 @@ func newSoak(t *testing.T) *soak {
 	if err != nil {
 		length = soakTime
 	}
-	s := &soak{t: t, program: build(t), folder: t.TempDir(), census: &census{letters: map[string]*parcel{}}}
+	s := &soak{t: t, program: build(t), folder: t.TempDir(), census: &census{letters: map[string]*parcel{}}, gate: make(chan struct{}, soakGate)}
 	s.db = filepath.Join(s.folder, "meshbox.db")
 	s.rounds = max(soakRounds, int(length/soakRound))
 	s.length = length / time.Duration(s.rounds)
@@ -231,7 +236,7 @@ func (s *soak) pardon() {
 func (s *soak) read(ctx context.Context, m *soaker) {
 	stay, away, patience := s.length, s.length/8, soakRetry
 	for ctx.Err() == nil {
-		c, err := peer.Dial(ctx, peer.Options{Identity: m.Identity})
+		ws, err := s.greet(ctx, m)
 		if err != nil {
 			s.refused(m, err)
 			s.setState(m, err.Error())
@@ -242,34 +247,67 @@ func (s *soak) read(ctx context.Context, m *soaker) {
 		patience = soakRetry
 		s.hellos.Add(1)
 		s.setState(m, atHome)
-		s.attend(ctx, m, c, time.Duration(rand.Int64N(int64(stay))))
-		c.Close()
-		s.setState(m, fmt.Sprint("away: ", c.Err()))
+		enough := time.AfterFunc(time.Duration(rand.Int64N(int64(stay))), func() {
+			if !s.calm.Load() { // in the calm it stays
+				ws.Close(websocket.StatusNormalClosure, "")
+			}
+		})
+		err = s.attend(ctx, m, ws)
+		enough.Stop()
+		ws.CloseNow()
+		s.setState(m, fmt.Sprint("away: ", err))
 		if !s.calm.Load() {
 			pause(ctx, time.Duration(rand.Int64N(int64(away))))
 		}
 	}
 }
 
-// attend takes what comes, and forgets to ack some of it, until the connection ends
-// or the member has had enough. In the calm it stays and acks everything.
-func (s *soak) attend(ctx context.Context, m *soaker, c *peer.Conn, stay time.Duration) {
-	enough := time.NewTimer(stay)
-	defer enough.Stop()
+// greet connects and says hello. Only so many do at a time: in truth they would have
+// a machine each.
+func (s *soak) greet(ctx context.Context, m *soaker) (*websocket.Conn, error) {
+	s.gate <- struct{}{}
+	defer func() { <-s.gate }()
+	ctx, cancel := context.WithTimeout(ctx, patience)
+	defer cancel()
+	ws, _, err := websocket.Dial(ctx, m.BrokerURL, nil)
+	if err != nil {
+		return nil, err
+	}
+	ws.SetReadLimit(1 << 24)
+	if err = ws.Write(ctx, websocket.MessageText, peer.Options{Identity: m.Identity}.HelloFrame(time.Now())); err == nil {
+		var frame []byte
+		if _, frame, err = ws.Read(ctx); err == nil {
+			answer, _, _, _ := wire.DecodeResponse(frame)
+			if refused, ok := answer.(*wire.Error); ok {
+				err = &peer.Rejected{Code: refused.Code, Message: refused.Message, Close: wire.ClosePolicy}
+			}
+		}
+	}
+	if err != nil {
+		ws.CloseNow()
+		return nil, err
+	}
+	return ws, nil
+}
+
+// attend takes what comes, and forgets to ack some of it, until the connection ends.
+// In the calm it acks everything. What is told of who comes and goes it does not even
+// decode: with thousands that would be all that this test has time for.
+func (s *soak) attend(ctx context.Context, m *soaker, ws *websocket.Conn) error {
 	for {
-		select {
-		case push := <-c.Pushes():
-			if s.take(m, push) && (s.calm.Load() || rand.IntN(20) > 0) {
-				_ = c.Ack(ctx, push) // fails if the connection just ended
+		_, frame, err := ws.Read(ctx)
+		if err != nil {
+			return err
+		}
+		if bytes.Contains(frame, []byte(`"subtype":"system"`)) {
+			continue
+		}
+		answer, _, _, _ := wire.DecodeResponse(frame)
+		push, ok := answer.(*wire.Push)
+		if ok && s.take(m, push) && (s.calm.Load() || rand.IntN(20) > 0) {
+			if err := ws.Write(ctx, websocket.MessageText, wire.Encode(&wire.ClientAck{BrokerMessageID: push.MessageID}, "")); err != nil {
+				return err
 			}
-		case <-enough.C:
-			if !s.calm.Load() {
-				return
-			}
-		case <-c.Done():
-			return
-		case <-ctx.Done():
-			return
 		}
 	}
 }

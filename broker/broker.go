@@ -93,13 +93,12 @@ func (b *Broker) Run(ctx context.Context) {
 	others.Go(func() { b.prune(ctx) })
 	others.Go(func() { b.tellLedger(ctx) })
 	others.Go(func() { b.earnInTime(ctx) })
+	others.Go(func() { b.enforce(ctx) })
 	defer others.Wait()
 	tick := time.NewTicker(min(sweepEvery, l.PongTimeout/3, l.AckTimeout/3, l.Lease/3, l.WriteTimeout/3, l.WorkingTTL/3))
 	defer tick.Stop()
 	tidy := time.NewTicker(tidyEvery)
 	defer tidy.Stop()
-	enforce := time.NewTicker(enforceEvery)
-	defer enforce.Stop()
 	for {
 		select {
 		case <-ctx.Done():
@@ -108,7 +107,20 @@ func (b *Broker) Run(ctx context.Context) {
 			b.sweep(now)
 		case now := <-tidy.C:
 			b.tidy(now, now.Sub(b.started))
-		case <-enforce.C:
+		}
+	}
+}
+
+// enforce enforces bans until ctx ends. It has a goroutine of its own: beside many
+// who write, what a sweep stores takes seconds, and a ban must not wait for that.
+func (b *Broker) enforce(ctx context.Context) {
+	tick := time.NewTicker(enforceEvery)
+	defer tick.Stop()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-tick.C:
 			b.attempt("enforce bans", b.enforceBans)
 		}
 	}
