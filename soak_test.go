@@ -92,10 +92,10 @@ type soak struct {
 }
 
 // footprint is what a server's process holds.
-type footprint struct{ memory, goroutines, files int64 }
+type footprint struct{ memory, heap, goroutines, files int64 }
 
 func (f footprint) String() string {
-	return fmt.Sprintf("%d MiB, %d goroutines, %d files", f.memory>>20, f.goroutines, f.files)
+	return fmt.Sprintf("%d MiB (%d on the heap), %d goroutines, %d files", f.memory>>20, f.heap>>20, f.goroutines, f.files)
 }
 
 func newSoak(t *testing.T) *soak {
@@ -122,7 +122,7 @@ func (s *soak) begin(listen string) {
 
 func (s *soak) footprint() (f footprint) {
 	s.t.Helper()
-	for name, value := range map[string]*int64{"process_resident_memory_bytes": &f.memory, "go_goroutines": &f.goroutines, "process_open_fds": &f.files} {
+	for name, value := range map[string]*int64{"process_resident_memory_bytes": &f.memory, "go_memstats_heap_alloc_bytes": &f.heap, "go_goroutines": &f.goroutines, "process_open_fds": &f.files} {
 		read, _ := strconv.ParseFloat(s.server.metric(name), 64) // not everywhere is there a memory to read
 		*value = int64(read)
 	}
@@ -426,9 +426,12 @@ func (s *soak) end() {
 	s.done()
 	s.running.Wait()
 	http.DefaultClient.CloseIdleConnections()
-	const more = 30 // connections to the data file, and of this test
+	const (
+		more     = 30       // connections to the data file, and of this test
+		moreHeap = 24 << 20 // bytes: what is remembered of each, and garbage; it is collected every two minutes at least
+	)
 	s.await("the server is as it was before anybody came", func() string {
-		if now := s.footprint(); now.goroutines > s.idle.goroutines+more || now.files > s.idle.files+more {
+		if now := s.footprint(); now.goroutines > s.idle.goroutines+more || now.files > s.idle.files+more || now.heap > s.idle.heap+moreHeap {
 			return fmt.Sprintf("it held %s and holds %s", s.idle, now)
 		}
 		return ""
