@@ -57,7 +57,7 @@ func TestTheChannelIsNotReliedUpon(t *testing.T) {
 	s, l := idle(t, wake.DefaultLimits)
 	var told []string
 	s.alarm.channel = func(_ context.Context, text string) error { told = append(told, text); return nil }
-	folder, agent := filepath.Join(t.TempDir(), "agents"), wake.Agent{Client: claudeClient, Folder: "/work"}
+	folder, agent := filepath.Join(t.TempDir(), "agents"), wake.Agent{Client: claudeClient, Folder: "/project"}
 	if err := s.notes.open(folder, agent); err != nil {
 		t.Fatal(err)
 	}

@@ -18,7 +18,7 @@ func newDesk(t *testing.T, folder string, a Agent) *Desk {
 
 func TestANoteIsTakenOnce(t *testing.T) {
 	folder := filepath.Join(t.TempDir(), "agents")
-	d := newDesk(t, folder, Agent{Client: "gemini", Folder: "/work"})
+	d := newDesk(t, folder, Agent{Client: "gemini", Folder: "/project"})
 	if d.IsHooked() || d.has(note) {
 		t.Error("a new desk is not empty")
 	}
@@ -28,7 +28,7 @@ func TestANoteIsTakenOnce(t *testing.T) {
 	if err := d.Leave("second"); err != nil || d.WasTaken() {
 		t.Fatal(err)
 	}
-	hook := FindDesk(folder, Agent{Client: "gemini", Session: "s", Folder: "/work/"})
+	hook := FindDesk(folder, Agent{Client: "gemini", Session: "s", Folder: "/project/"})
 	if hook == nil || !d.IsHooked() {
 		t.Fatal("the hook did not find the desk")
 	}
